@@ -1,0 +1,34 @@
+"""What can go wrong in labelling, each with a sentence a person can act on."""
+
+
+class LabelingError(Exception):
+    """An expected failure; `str(error)` is shown to the person."""
+
+    message = "That is not possible."
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or self.message)
+
+
+class ClaimGone(LabelingError):
+    message = "This pair is no longer yours: the lease ran out and somebody else has it. Your label was not saved."
+
+
+class NothingToUndo(LabelingError):
+    message = "There is nothing to undo."
+
+
+class AlreadySettled(LabelingError):
+    message = "Somebody else has settled this pair already."
+
+
+class ImportRefused(LabelingError):
+    """The file as a whole cannot be read; nothing was imported."""
+
+
+class CannotRetrain(LabelingError):
+    """The run cannot start; the message says what is missing."""
+
+
+class RunNotActive(LabelingError):
+    message = "This run has ended already."

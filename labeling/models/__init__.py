@@ -1,0 +1,29 @@
+"""The rows of Tandem and what the database itself guarantees about them. Knows no request, queue or model."""
+
+from labeling.models.access import ApiToken, AuditEvent
+from labeling.models.judges import Deployment, Judgement, JudgeVersion, JudgingRequest, Rationale
+from labeling.models.labels import Claim, Consensus, Flag, Label, LabelRevision
+from labeling.models.pairs import ImportBatch, Pair, RejectedLine
+from labeling.models.projects import Member, Project
+from labeling.models.runs import TrainingRun
+
+__all__ = [
+    "ApiToken",
+    "AuditEvent",
+    "Claim",
+    "Consensus",
+    "Deployment",
+    "Flag",
+    "ImportBatch",
+    "JudgeVersion",
+    "Judgement",
+    "JudgingRequest",
+    "Label",
+    "LabelRevision",
+    "Member",
+    "Pair",
+    "Project",
+    "Rationale",
+    "RejectedLine",
+    "TrainingRun",
+]

@@ -1,0 +1,159 @@
+"""Judges, where they reign, what they said and what they still have to judge."""
+
+from django.db import models
+from django.db.models import Q
+
+from labeling.models.pairs import Pair
+from labeling.models.projects import Project
+
+
+class Method(models.TextChoices):
+    """How a judgement is made."""
+
+    SCORE = "score", "score: the indicator token's probability"
+    COT = "cot", "rationale first, then the verdict"
+
+
+class JudgeVersion(models.Model):
+    """A judge of the installation. Immutable: the database refuses to update a row."""
+
+    name = models.CharField(max_length=100, unique=True)
+    method = models.CharField(max_length=30, help_text="how it was made: base, genrm, star-dpo, …")
+    parent = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="children")
+    backend = models.CharField(max_length=30)
+    base_model = models.CharField(max_length=300)
+    weights = models.CharField(max_length=500, blank=True, help_text="folder of the weights, relative to the data folder")
+    weights_sha256 = models.CharField(max_length=64, blank=True)
+    prompt_version = models.CharField(max_length=30)
+    prompt_hash = models.CharField(max_length=64)
+    trainable = models.BooleanField(default=True, help_text="false for a remote API")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Deployment(models.Model):
+    """A judge version in a project."""
+
+    class State(models.TextChoices):
+        CHAMPION = "champion", "champion"
+        SHADOW = "shadow", "shadow"
+        RETIRED = "retired", "retired"
+        REJECTED = "rejected", "rejected"
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="deployments")
+    judge = models.ForeignKey(JudgeVersion, on_delete=models.PROTECT, related_name="deployments")
+    state = models.CharField(max_length=10, choices=State)
+    counts = models.CharField(
+        max_length=10, choices=Method, default=Method.SCORE, help_text="the method whose probability counts, as the gate measured it"
+    )
+    trusted = models.BooleanField(default=False, help_text="above the floors of accuracy and consistency")
+    measured = models.JSONField(default=dict, blank=True, help_text="accuracy and consistency on the blind hold-out")
+    calibration = models.JSONField(default=dict, blank=True)
+    thresholds = models.JSONField(default=dict, blank=True)
+    gate = models.JSONField(default=dict, blank=True, help_text="the gate's figures and reasons")
+    created_at = models.DateTimeField(auto_now_add=True)
+    promoted_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["project"], condition=Q(state="champion"), name="one_champion_per_project"),
+            models.UniqueConstraint(fields=["project", "judge"], name="one_deployment_per_judge"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.judge} in {self.project} ({self.state})"
+
+
+class Judgement(models.Model):
+    """What a judge said of a pair by one method. Probabilities are of A, in stored order."""
+
+    pair = models.ForeignKey(Pair, on_delete=models.CASCADE, related_name="judgements")
+    judge = models.ForeignKey(JudgeVersion, on_delete=models.PROTECT, related_name="judgements")
+    method = models.CharField(max_length=10, choices=Method)
+    p_a = models.FloatField(help_text="P(A better), mean of both orders")
+    p_a_straight = models.FloatField(help_text="P(A better) with A shown first")
+    p_a_swapped = models.FloatField(help_text="P(A better) with B shown first")
+    consistent = models.BooleanField(help_text="same winner in both orders")
+    votes_a = models.PositiveSmallIntegerField(default=0)
+    votes_b = models.PositiveSmallIntegerField(default=0)
+    samples = models.PositiveSmallIntegerField(default=0)
+    unparsed = models.PositiveSmallIntegerField(default=0)
+    tokens = models.PositiveIntegerField(default=0)
+    seconds = models.FloatField(default=0)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["pair", "judge", "method"], name="one_judgement_per_method"),
+            models.CheckConstraint(condition=Q(p_a__gte=0, p_a__lte=1), name="p_a_is_a_probability"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.judge} on {self.pair}: {self.p_a:.2f}"
+
+    @property
+    def winner(self) -> str:
+        """The response the judge prefers, in stored order."""
+        return "a" if self.p_a >= 0.5 else "b"
+
+    @property
+    def confidence(self) -> float:
+        """Probability that the judge gives to its winner."""
+        return max(self.p_a, 1 - self.p_a)
+
+
+class Rationale(models.Model):
+    """One sampled chain: the text, and the verdict that was counted after it (in stored order)."""
+
+    judgement = models.ForeignKey(Judgement, on_delete=models.CASCADE, related_name="rationales")
+    swapped = models.BooleanField(help_text="B was shown to the judge first")
+    sample = models.PositiveSmallIntegerField()
+    text = models.TextField()
+    p_a = models.FloatField(null=True)
+    verdict = models.CharField(max_length=1, blank=True, help_text="empty: unparsed, never a vote")
+
+    class Meta:
+        ordering = ["swapped", "sample"]
+        constraints = [models.UniqueConstraint(fields=["judgement", "swapped", "sample"], name="one_rationale_per_sample")]
+
+    def __str__(self) -> str:
+        return self.text[:60]
+
+
+class JudgingRequest(models.Model):
+    """A judgement still to be made. The row is the truth, the queue a hint: the sweep sends what was left waiting."""
+
+    class Priority(models.IntegerChoices):
+        PERSON_WAITING = 0, "a person is waiting"
+        NEW_SCORE = 10, "new pair, score"
+        NEW_COT = 20, "new pair, rationales"
+        AGAIN_SCORE = 30, "judging again, score"
+        AGAIN_COT = 40, "judging again, rationales"
+
+    class State(models.TextChoices):
+        WAITING = "waiting", "waiting"
+        LEASED = "leased", "leased"
+        FAILED = "failed", "failed"
+
+    pair = models.ForeignKey(Pair, on_delete=models.CASCADE, related_name="judging_requests")
+    judge = models.ForeignKey(JudgeVersion, on_delete=models.CASCADE, related_name="judging_requests")
+    method = models.CharField(max_length=10, choices=Method)
+    priority = models.PositiveSmallIntegerField(choices=Priority)
+    state = models.CharField(max_length=10, choices=State, default=State.WAITING)
+    lease = models.CharField(max_length=40, blank=True, help_text="token of the worker that holds it")
+    leased_until = models.DateTimeField(null=True, blank=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    error = models.TextField(blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["pair", "judge", "method"], name="one_request_per_method")]
+        indexes = [models.Index(fields=["state", "priority", "id"], name="request_next")]
+
+    def __str__(self) -> str:
+        return f"{self.judge} on {self.pair} ({self.method}, {self.state})"

@@ -1,0 +1,87 @@
+"""Pairs of responses and the files they came from."""
+
+from django.db import models
+
+from labeling.models.projects import Project
+
+
+class ImportBatch(models.Model):
+    """One imported file. The same file twice imports nothing twice."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="batches")
+    filename = models.CharField(max_length=300)
+    sha256 = models.CharField(max_length=64)
+    note = models.TextField(blank=True, help_text="the file's own header, where it has one")
+    imported = models.PositiveIntegerField(default=0)
+    duplicates = models.PositiveIntegerField(default=0)
+    rejected = models.PositiveIntegerField(default=0)
+    labels = models.PositiveIntegerField(default=0)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-pk"]
+        constraints = [models.UniqueConstraint(fields=["project", "sha256"], name="one_batch_per_file")]
+
+    def __str__(self) -> str:
+        return self.filename
+
+
+class RejectedLine(models.Model):
+    """A line of an imported file that was not taken, and why."""
+
+    batch = models.ForeignKey(ImportBatch, on_delete=models.CASCADE, related_name="rejected_lines")
+    number = models.PositiveIntegerField()
+    reason = models.CharField(max_length=500)
+    excerpt = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        ordering = ["number", "pk"]
+
+    def __str__(self) -> str:
+        return f"line {self.number}: {self.reason}"
+
+
+class Pair(models.Model):
+    """A prompt with two responses in their stored order. Annotators see them in an order drawn per claim."""
+
+    class Part(models.TextChoices):
+        TRAIN = "", "training"
+        CALIBRATION = "calibration", "hold-out: calibration"
+        GATE = "gate", "hold-out: gate"
+        TEST = "test", "hold-out: test"
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="pairs")
+    batch = models.ForeignKey(ImportBatch, on_delete=models.SET_NULL, null=True, blank=True, related_name="pairs")
+    external_id = models.CharField(max_length=200)
+    prompt = models.JSONField(help_text='chat messages: [{"role": …, "content": …}, …]')
+    response_a = models.TextField()
+    response_b = models.TextField()
+    model_a = models.CharField(max_length=200, blank=True)
+    model_b = models.CharField(max_length=200, blank=True)
+    meta = models.JSONField(default=dict, blank=True)
+    gold = models.CharField(max_length=10, blank=True, help_text="the known right choice of a gold question")
+    prompt_hash = models.CharField(max_length=64)
+    content_hash = models.CharField(max_length=64)
+    group_key = models.CharField(max_length=200)
+    part = models.CharField(max_length=12, choices=Part, default=Part.TRAIN, blank=True)
+    audit = models.BooleanField(default=False, help_text="drawn at random with the project's audit share")
+    shuffle = models.PositiveIntegerField(help_text="place in the project's random order")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "external_id"], name="one_pair_per_external_id"),
+            models.UniqueConstraint(fields=["project", "content_hash"], name="one_pair_per_content"),
+        ]
+        indexes = [
+            models.Index(fields=["project", "shuffle"], name="pair_random_order"),
+            models.Index(fields=["project", "part"], name="pair_by_part"),
+        ]
+
+    def __str__(self) -> str:
+        return self.external_id
+
+    @property
+    def unrevealed(self) -> bool:
+        """Hold-out and audit pairs never show the judge, whatever the project's policy."""
+        return self.audit or self.part != self.Part.TRAIN

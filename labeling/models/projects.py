@@ -1,0 +1,70 @@
+"""Projects and who may do what in them."""
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+
+SHARE = [MinValueValidator(0.0), MaxValueValidator(0.9)]
+
+
+class Project(models.Model):
+    """One labelling effort: its guidelines, policies and judge settings."""
+
+    class Scale(models.TextChoices):
+        PLAIN = "plain", "A / B"
+        GRADED = "graded", "A much better … B much better"
+
+    class Reveal(models.TextChoices):
+        NEVER = "never", "never show the judge"
+        AFTER = "after", "show the judge after the annotator has committed"
+        BEFORE = "before", "show the judge first (assisted labels, never used to evaluate)"
+
+    class RetrainMethod(models.TextChoices):
+        GENRM = "genrm", "GenRM: loss on the indicator token"
+        STAR_DPO = "star-dpo", "STaR-DPO: the judge's own rationales, right against wrong"
+
+    slug = models.SlugField(unique=True)
+    name = models.CharField(max_length=200)
+    guidelines = models.TextField(blank=True, help_text="Markdown, shown to annotators and given to the judge")
+    criteria = models.JSONField(default=list, blank=True)
+    scale = models.CharField(max_length=10, choices=Scale, default=Scale.PLAIN)
+    overlap = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(1)])
+    reveal = models.CharField(max_length=10, choices=Reveal, default=Reveal.AFTER)
+    holdout_share = models.FloatField(default=0.3, validators=SHARE, help_text="share of the groups never trained on")
+    audit_share = models.FloatField(default=0.1, validators=SHARE, help_text="share of pairs labelled in random order, unrevealed")
+    samples_per_order = models.PositiveSmallIntegerField(default=2, help_text="rationales per pair and order; 0: score only")
+    retrain_after = models.PositiveIntegerField(null=True, blank=True, help_text="retrain after n new blind labels; empty: never")
+    retrain_method = models.CharField(max_length=20, choices=RetrainMethod, default=RetrainMethod.GENRM)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["name", "pk"]
+        constraints = [
+            models.CheckConstraint(condition=models.Q(overlap__gte=1), name="project_overlap_positive"),
+            models.CheckConstraint(
+                condition=models.Q(holdout_share__gte=0, holdout_share__lt=1, audit_share__gte=0, audit_share__lt=1),
+                name="project_shares_are_shares",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Member(models.Model):
+    """A user's role in a project. Superusers need none."""
+
+    class Role(models.TextChoices):
+        ANNOTATOR = "annotator", "annotator"
+        ADJUDICATOR = "adjudicator", "adjudicator"
+        MANAGER = "manager", "manager"
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="members")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=20, choices=Role)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "user"], name="one_role_per_project")]
+
+    def __str__(self) -> str:
+        return f"{self.user} ({self.role})"

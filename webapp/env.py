@@ -1,0 +1,91 @@
+"""The typed environment of Tandem: every setting a person may change, checked by name. Knows nothing of Django."""
+
+import os
+import secrets
+from pathlib import Path
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Env(BaseSettings):
+    """Settings read from `TANDEM_*` variables (and the few conventional names without the prefix)."""
+
+    model_config = SettingsConfigDict(env_prefix="TANDEM_", extra="ignore", populate_by_name=True)
+
+    home: Path = Field(default=Path(".tandem"), description="data folder: database, judges, runs, keys")
+    debug: bool = Field(default=False, description="Django's debug pages; never on a server others can reach")
+    secret_key: str = Field(default="", description="signing key; generated and kept in the data folder if empty")
+    allowed_hosts: str = Field(default="127.0.0.1,localhost,[::1]", description="comma-separated host names")
+    csrf_trusted_origins: str = Field(default="", description="comma-separated origins behind a TLS proxy")
+    secure_cookies: bool = Field(default=False, description="cookies over HTTPS only; set behind a TLS proxy")
+    database_url: str = Field(default="", validation_alias="DATABASE_URL", description="postgresql://…; SQLite if empty")
+    redis_url: str = Field(default="", validation_alias="REDIS_URL", description="redis://…; embedded Valkey if empty")
+    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
+
+    judge_backend: str = Field(default="transformers", description="backend of the resident judge: transformers or scripted")
+    judge_model: str = Field(default="embedded-base", description="first judge: embedded-base, a folder or a scripted name")
+    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
+    judge_threads: int = Field(default=0, ge=0, description="CPU threads of the judge; 0 leaves one core to the web server")
+    train_threads: int = Field(default=0, ge=0, description="CPU threads of a training run; 0 uses every core, at low priority")
+    lease_seconds: int = Field(default=600, ge=5, description="how long a pair stays with an annotator unrenewed")
+    judge_lease_seconds: int = Field(default=120, ge=2, description="how long a chunk stays with a judge worker")
+    run_lease_seconds: int = Field(default=60, ge=2, description="how long a training run stays with a silent worker")
+    sweep_seconds: float = Field(default=10.0, gt=0, description="interval of the sweep that re-sends waiting work")
+    policy_seconds: float = Field(default=30.0, gt=0, description="interval of the retraining policy's check")
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+            raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
+        return value.upper()
+
+    @field_validator("judge_backend")
+    @classmethod
+    def _known_backend(cls, value: str) -> str:
+        if value not in {"transformers", "scripted"}:
+            raise ValueError("must be transformers or scripted")
+        return value
+
+
+def read_env() -> Env:
+    """The environment, or an exit with one line for each bad setting, named."""
+    try:
+        return Env()
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            name = str(problem["loc"][0])
+            alias = Env.model_fields[name].validation_alias if name in Env.model_fields else name
+            shown = alias or f"TANDEM_{name.upper()}"
+            lines.append(f"{shown}: {problem['msg']} (got {problem['input']!r})")
+        raise SystemExit("Tandem's settings are not usable:\n  " + "\n  ".join(lines)) from None
+
+
+def secret_key(env: Env) -> str:
+    """The signing key: from the environment, or generated once and kept in the data folder (mode 0600)."""
+    if env.secret_key:
+        return env.secret_key
+    path = env.home / "secret_key"
+    if not path.exists():
+        env.home.mkdir(parents=True, exist_ok=True)
+        write_private(path, secrets.token_urlsafe(50))
+    return path.read_text().strip()
+
+
+def redis_url(env: Env) -> str:
+    """The broker's address: from the environment, or where `make run` said that its embedded Valkey listens."""
+    if env.redis_url:
+        return env.redis_url
+    path = env.home / "redis_url"
+    return path.read_text().strip() if path.exists() else "redis://127.0.0.1:6379/0"
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file only its owner can read; the name appears only once the content is complete."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    temporary.replace(path)

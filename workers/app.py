@@ -1,0 +1,11 @@
+"""The Celery application. Light: imports no task, model or ML library until a worker starts."""
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
+
+app = Celery("tandem")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks(["workers.tasks"], related_name=None)
