@@ -1,0 +1,99 @@
+"""The only way to fetch an object for a user. Strangers get 404; members below the asked role get 403."""
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import Http404
+
+from labeling.models import Claim, ImportBatch, Label, Member, Pair, Project, TrainingRun
+
+Role = Member.Role
+AnyUser = User | AbstractBaseUser | AnonymousUser
+RANK: dict[str, int] = {Role.ANNOTATOR: 0, Role.ADJUDICATOR: 1, Role.MANAGER: 2}
+
+
+def role_in(user: AnyUser, project: Project) -> Role | None:
+    """The user's role in the project; superusers manage everything, strangers have none."""
+    if not isinstance(user, User) or not user.is_active:
+        return None
+    if user.is_superuser:
+        return Role.MANAGER
+    member = Member.objects.filter(project=project, user=user).first()
+    return Role(member.role) if member else None
+
+
+def may(user: AnyUser, project: Project, role: Role) -> bool:
+    """Whether the user has at least this role in the project."""
+    own = role_in(user, project)
+    return own is not None and RANK[own] >= RANK[role]
+
+
+def projects_for(user: AnyUser) -> QuerySet[Project]:
+    """The projects a user may see."""
+    if not isinstance(user, User) or not user.is_active:
+        return Project.objects.none()
+    if user.is_superuser:
+        return Project.objects.all()
+    return Project.objects.filter(members__user=user)
+
+
+def project_for(user: AnyUser, slug: str, *, role: Role = Role.ANNOTATOR) -> Project:
+    project = Project.objects.filter(slug=slug).first()
+    if project is None:
+        raise Http404("no such project")
+    return _checked(user, project, role)
+
+
+def claim_for(user: AnyUser, claim_id: int) -> Claim:
+    """One of the user's own claims."""
+    claim = Claim.objects.select_related("pair__project").filter(pk=claim_id, annotator_id=user.pk).first()
+    if claim is None:
+        raise Http404("no such claim")
+    _checked(user, claim.pair.project, Role.ANNOTATOR)
+    return claim
+
+
+def label_for(user: AnyUser, label_id: int) -> Label:
+    """One of the labels that the user made by claim."""
+    label = (
+        Label.objects.select_related("claim", "pair__project")
+        .filter(pk=label_id, annotator_id=user.pk, claim__isnull=False)
+        .first()
+    )
+    if label is None:
+        raise Http404("no such label")
+    _checked(user, label.pair.project, Role.ANNOTATOR)
+    return label
+
+
+def pair_for(user: AnyUser, slug: str, pair_id: int) -> Pair:
+    project = project_for(user, slug, role=Role.ADJUDICATOR)
+    pair = Pair.objects.select_related("project").filter(project=project, pk=pair_id).first()
+    if pair is None:
+        raise Http404("no such pair")
+    return pair
+
+
+def run_for(user: AnyUser, run_id: int) -> TrainingRun:
+    run = TrainingRun.objects.select_related("project", "start", "candidate").filter(pk=run_id).first()
+    if run is None:
+        raise Http404("no such run")
+    _checked(user, run.project, Role.MANAGER)
+    return run
+
+
+def batch_for(user: AnyUser, batch_id: int) -> ImportBatch:
+    batch = ImportBatch.objects.select_related("project").filter(pk=batch_id).first()
+    if batch is None:
+        raise Http404("no such import")
+    _checked(user, batch.project, Role.MANAGER)
+    return batch
+
+
+def _checked(user: AnyUser, project: Project, role: Role) -> Project:
+    own = role_in(user, project)
+    if own is None:
+        raise Http404("no such project")
+    if RANK[own] < RANK[role]:
+        raise PermissionDenied(f"this needs the role {role.label}")
+    return project
