@@ -1,0 +1,48 @@
+"""What a judge needs of a model, and the one place that loads it; nothing here imports an ML library."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from genrm_engine.errors import EngineError
+from genrm_engine.prompts import JudgePrompt
+from genrm_engine.types import BackendSpec, Chain
+
+__all__ = ["Backend", "BackendSpec", "Chain", "load_backend"]
+
+
+class Backend(Protocol):
+    """A loaded model that can be asked for verdicts; results come in the order of the prompts."""
+
+    def score(self, prompts: Sequence[JudgePrompt]) -> list[float]:
+        """P(indicator "A") against "B" right after each prompt's opening."""
+
+    def generate(
+        self,
+        prompts: Sequence[JudgePrompt],
+        *,
+        samples: int,
+        max_tokens: int,
+        temperature: float,
+        top_p: float,
+        seed: int,
+    ) -> list[list[Chain]]:
+        """``samples`` rationales per prompt, each with the verdict forced after it."""
+
+    def count_tokens(self, prompts: Sequence[JudgePrompt]) -> list[int]:
+        """How many tokens each prompt has, chat template and opening included."""
+
+    def close(self) -> None:
+        """Free the model's memory."""
+
+
+def load_backend(spec: BackendSpec) -> Backend:
+    """Load the model of a spec; raises EngineError with a plain message where that cannot work."""
+    if spec.kind == "scripted":
+        from genrm_engine.backends.scripted import ScriptedBackend
+
+        return ScriptedBackend(spec.model)
+    if spec.kind == "transformers":
+        from genrm_engine.backends.transformers import TransformersBackend
+
+        return TransformersBackend(spec)
+    raise EngineError(f"unknown backend {spec.kind!r}: use 'transformers' or 'scripted'")

@@ -1,0 +1,127 @@
+"""A backend without a model: deterministic judges for tests and for trying an installation without PyTorch.
+
+``scripted:NAME`` or ``scripted:NAME:ARGUMENT``:
+
+- ``longer`` prefers the longer response, ``shorter`` the shorter one
+- ``first`` always names the response shown first (position bias)
+- ``oracle[:MARKER]`` prefers the response that contains the marker (default ``[good]``)
+- ``coin`` is consistent and has no skill: it decides by a hash of the two responses
+- ``unparsed`` never gives a verdict with ``cot``; its score is 0.5
+- ``slow[:SECONDS]`` is ``longer`` that sleeps for each call (default 1)
+- ``crash[:N]`` works N times (default 0), then fails temporarily; ``broken`` fails permanently
+"""
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Sequence
+
+from genrm_engine.errors import EngineError
+from genrm_engine.prompts import JudgePrompt
+from genrm_engine.types import Chain
+
+SURE = 0.9
+_RESPONSES = re.compile(r"\[Response A\]\n(.*?)\n\n\[Response B\]\n(.*)\n\n.*?\Z", re.DOTALL)
+
+
+class ScriptedBackend:
+    def __init__(self, model: str) -> None:
+        name, _, argument = model.removeprefix("scripted:").partition(":")
+        if name not in _RULES:
+            raise EngineError(f"unknown scripted judge {name!r}: use one of {', '.join(sorted(_RULES))}")
+        self.name = name
+        self.argument = argument
+        self.calls = 0
+
+    def score(self, prompts: Sequence[JudgePrompt]) -> list[float]:
+        self._before()
+        return [self._p_first(prompt) for prompt in prompts]
+
+    def generate(
+        self,
+        prompts: Sequence[JudgePrompt],
+        *,
+        samples: int,
+        max_tokens: int,
+        temperature: float,
+        top_p: float,
+        seed: int,
+    ) -> list[list[Chain]]:
+        self._before()
+        return [[self._chain(prompt, number) for number in range(samples)] for prompt in prompts]
+
+    def count_tokens(self, prompts: Sequence[JudgePrompt]) -> list[int]:
+        return [len(prompt.user.split()) + len(prompt.opening.split()) for prompt in prompts]
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+    def _before(self) -> None:
+        self.calls += 1
+        if self.name == "slow":
+            time.sleep(float(self.argument or 1))
+        if self.name == "crash" and self.calls > int(self.argument or 0):
+            raise EngineError("the scripted judge crashed, as it was told to", permanent=False)
+        if self.name == "broken":
+            raise EngineError("the scripted judge is broken, as it was told to be")
+
+    def _chain(self, prompt: JudgePrompt, number: int) -> Chain:
+        if self.name == "unparsed":
+            return Chain("I would rather not say.", None, 5)
+        p_first = self._p_first(prompt)
+        text = f"Response {'A' if p_first > 0.5 else 'B'} is better by the rule '{self.name}' ({number + 1})."
+        return Chain(text, p_first, len(text.split()))
+
+    def _p_first(self, prompt: JudgePrompt) -> float:
+        first, second = responses_of(prompt)
+        return _RULES[self.name](first, second, self.argument)
+
+
+def responses_of(prompt: JudgePrompt) -> tuple[str, str]:
+    """The two responses as the prompt shows them."""
+    found = _RESPONSES.search(prompt.user)
+    if found is None:
+        raise EngineError("the prompt does not show two responses")
+    return found.group(1), found.group(2)
+
+
+def _prefer(first: float, second: float) -> float:
+    return 0.5 if first == second else SURE if first > second else 1 - SURE
+
+
+def _longer(first: str, second: str, argument: str) -> float:
+    return _prefer(len(first), len(second))
+
+
+def _shorter(first: str, second: str, argument: str) -> float:
+    return _prefer(len(second), len(first))
+
+
+def _first(first: str, second: str, argument: str) -> float:
+    return SURE
+
+
+def _oracle(first: str, second: str, argument: str) -> float:
+    marker = argument or "[good]"
+    return _prefer(marker in first, marker in second)
+
+
+def _coin(first: str, second: str, argument: str) -> float:
+    return _prefer(*(int(hashlib.sha256((argument + text).encode()).hexdigest(), 16) for text in (first, second)))
+
+
+def _unsure(first: str, second: str, argument: str) -> float:
+    return 0.5
+
+
+_RULES: dict[str, Callable[[str, str, str], float]] = {
+    "longer": _longer,
+    "shorter": _shorter,
+    "first": _first,
+    "oracle": _oracle,
+    "coin": _coin,
+    "unparsed": _unsure,
+    "slow": _longer,
+    "crash": _longer,
+    "broken": _longer,
+}

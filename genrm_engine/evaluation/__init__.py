@@ -1,0 +1,1 @@
+"""Measuring a judge against human labels; needs NumPy, never a model."""

@@ -1,0 +1,116 @@
+"""The words put to a judge, versioned and hashed; knows nothing of tokenizers or models.
+
+Layout for prefix caching: instructions and rubric, then the conversation, then the two responses. Text that is too
+long is shortened by one rule (``shorten``): the longest parts give first, a response keeps its beginning and a piece
+of its end, a conversation keeps more of its end, because the question stands there. The instructions, the rubric's
+place and the verdict form are never cut.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from genrm_engine.types import JudgeSettings, Message, Method, Pair
+
+PROMPT_VERSION = "1"
+
+TASK = "Compare two responses to a prompt. Decide which one is better: correct, complete, on topic and polite."
+RUBRIC = "\n\nGuidelines:\n{rubric}"
+BODY = "\n\n[Prompt]\n{prompt}\n\n[Response A]\n{first}\n\n[Response B]\n{second}\n\n"
+QUESTIONS: dict[Method, str] = {
+    "score": "Which response is better, A or B?",
+    "cot": "Which response is better, A or B? Give the reason in one sentence, then name the winner.",
+}
+OPENINGS: dict[Method, str] = {"score": "Winner: [", "cot": "Reason:"}
+VERDICT_FORM = "\nWinner: ["
+INDICATORS = ("A", "B")
+CUT = " […] "
+_SHORTEST = 80
+_TEMPLATE_TOKENS = 128  # more than any chat template adds
+
+
+@dataclass(frozen=True, slots=True)
+class JudgePrompt:
+    """One question to a judge: the user's turn, how the judge's own turn begins, and whether text was cut."""
+
+    user: str
+    opening: str
+    shortened: bool = False
+    verdict_form: str = VERDICT_FORM
+
+
+def prompt_hash() -> str:
+    """SHA-256 of every template, so that a stored judgement can say which words were used."""
+    parts = [PROMPT_VERSION, TASK, RUBRIC, BODY, QUESTIONS, OPENINGS, VERDICT_FORM, INDICATORS, CUT]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def build_prompt(pair: Pair, *, method: Method, rubric: str = "", swapped: bool = False) -> JudgePrompt:
+    """The prompt for one order; ``swapped`` shows the stored B as A."""
+    first, second = _shown(pair, swapped=swapped)
+    return _assemble(conversation(pair.prompt), first, second, method=method, rubric=rubric, shortened=False)
+
+
+def fit_prompt(
+    pair: Pair, settings: JudgeSettings, *, swapped: bool, count: Callable[[JudgePrompt], int]
+) -> JudgePrompt:
+    """The prompt for one order, shortened until ``count`` finds at most ``settings.max_prompt_tokens`` tokens."""
+    prompt = build_prompt(pair, method=settings.method, rubric=settings.rubric, swapped=swapped)
+    if len(prompt.user.encode()) + _TEMPLATE_TOKENS <= settings.max_prompt_tokens:  # a token is a byte or more
+        return prompt
+    tokens = count(prompt)
+    asked = conversation(pair.prompt)
+    first, second = _shown(pair, swapped=swapped)
+    length = len(asked) + len(first) + len(second)
+    while tokens > settings.max_prompt_tokens and length > 3 * _SHORTEST:
+        length = max(3 * _SHORTEST, int(length * 0.95 * settings.max_prompt_tokens / tokens))
+        asked_share, first_share, second_share = _shares((len(asked), len(first), len(second)), length)
+        prompt = _assemble(
+            shorten(asked, asked_share, head=0.3),
+            shorten(first, first_share, head=0.7),
+            shorten(second, second_share, head=0.7),
+            method=settings.method,
+            rubric=settings.rubric,
+            shortened=True,
+        )
+        tokens = count(prompt)
+    return prompt
+
+
+def conversation(messages: tuple[Message, ...]) -> str:
+    """The prompt as text: a single user message as it is, several with their speakers."""
+    if len(messages) == 1:
+        return messages[0].content.strip()
+    return "\n".join(f"{message.role.capitalize()}: {message.content.strip()}" for message in messages)
+
+
+def shorten(text: str, limit: int, *, head: float) -> str:
+    """At most ``limit`` characters: ``head`` of them from the beginning, the rest from the end."""
+    if len(text) <= limit:
+        return text
+    room = max(0, limit - len(CUT))
+    start = int(room * head)
+    return text[:start] + CUT + text[len(text) - (room - start) :]
+
+
+def _assemble(asked: str, first: str, second: str, *, method: Method, rubric: str, shortened: bool) -> JudgePrompt:
+    guidelines = RUBRIC.format(rubric=rubric.strip()) if rubric.strip() else ""
+    body = BODY.format(prompt=asked, first=first, second=second)
+    return JudgePrompt(TASK + guidelines + body + QUESTIONS[method], OPENINGS[method], shortened=shortened)
+
+
+def _shown(pair: Pair, *, swapped: bool) -> tuple[str, str]:
+    first, second = pair.response_a.strip(), pair.response_b.strip()
+    return (second, first) if swapped else (first, second)
+
+
+def _shares(lengths: tuple[int, int, int], total: int) -> tuple[int, int, int]:
+    """Split ``total`` characters: short parts stay whole, what they leave is shared by the long ones."""
+    shares = [0, 0, 0]
+    left = total
+    order = sorted(range(3), key=lambda part: (lengths[part], part))
+    for done, part in enumerate(order):
+        shares[part] = min(lengths[part], left // (3 - done))
+        left -= shares[part]
+    return shares[0], shares[1], shares[2]

@@ -1,0 +1,1 @@
+"""Training a judge; only `config` loads without PyTorch."""

@@ -1,0 +1,205 @@
+"""What goes into a judge and what comes out of it; knows nothing of models, files or databases."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
+
+from genrm_engine.errors import EngineError
+
+Choice = Literal["a", "b"]
+Method = Literal["score", "cot"]
+
+
+def as_choice(value: object) -> Choice:
+    if value not in ("a", "b"):
+        raise EngineError(f"a choice is 'a' or 'b', not {value!r}")
+    return value
+
+
+def as_method(value: object) -> Method:
+    if value not in ("score", "cot"):
+        raise EngineError(f"a method is 'score' or 'cot', not {value!r}")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: str
+    content: str
+
+    def to_json(self) -> dict[str, str]:
+        return {"role": self.role, "content": self.content}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Self:
+        return cls(role=str(row["role"]), content=str(row["content"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A prompt with two responses in their stored order; ``group`` keeps related pairs on one side of a split."""
+
+    id: str
+    prompt: tuple[Message, ...]
+    response_a: str
+    response_b: str
+    group: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "prompt": [message.to_json() for message in self.prompt],
+            "response_a": self.response_a,
+            "response_b": self.response_b,
+            "group": self.group,
+        }
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Self:
+        """Read a row; a prompt that is plain text becomes one user message."""
+        try:
+            prompt = row["prompt"]
+            if isinstance(prompt, str):
+                messages: tuple[Message, ...] = (Message("user", prompt),)
+            else:
+                messages = tuple(Message.from_json(message) for message in prompt)
+            return cls(
+                id=str(row["id"]),
+                prompt=messages,
+                response_a=str(row["response_a"]),
+                response_b=str(row["response_b"]),
+                group=str(row.get("group") or ""),
+            )
+        except (KeyError, TypeError) as error:
+            raise EngineError(f"a pair lacks or misspells a field: {error!r}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPair:
+    pair: Pair
+    choice: Choice
+    weight: float = 1.0
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.pair.to_json(), "choice": self.choice, "weight": self.weight}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Self:
+        weight = row.get("weight")
+        return cls(Pair.from_json(row), as_choice(row.get("choice")), 1.0 if weight is None else float(weight))
+
+
+@dataclass(frozen=True, slots=True)
+class Rationale:
+    """One chain: ``p_a`` and ``verdict`` are in the stored order, ``swapped`` says that B was shown first."""
+
+    swapped: bool
+    sample: int
+    text: str
+    p_a: float
+    verdict: Choice
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Self:
+        return cls(
+            swapped=bool(row["swapped"]),
+            sample=int(row["sample"]),
+            text=str(row["text"]),
+            p_a=float(row["p_a"]),
+            verdict=as_choice(row["verdict"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A judge's view of one pair; every probability is P(A is better) in the stored order.
+
+    ``p_a`` is the mean of the two orders, ``consistent`` says that both orders name the same winner. ``samples``
+    counts the verdicts read or tried (both orders), ``unparsed`` those that gave none and therefore no vote.
+    """
+
+    pair_id: str
+    method: Method
+    p_a: float
+    p_a_straight: float
+    p_a_swapped: float
+    consistent: bool
+    votes_a: int
+    votes_b: int
+    samples: int
+    unparsed: int
+    tokens: int
+    seconds: float
+    rationales: tuple[Rationale, ...] = ()
+    shortened: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "rationales": [rationale.to_json() for rationale in self.rationales]}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Self:
+        return cls(
+            pair_id=str(row["pair_id"]),
+            method=as_method(row["method"]),
+            p_a=float(row["p_a"]),
+            p_a_straight=float(row["p_a_straight"]),
+            p_a_swapped=float(row["p_a_swapped"]),
+            consistent=bool(row["consistent"]),
+            votes_a=int(row["votes_a"]),
+            votes_b=int(row["votes_b"]),
+            samples=int(row["samples"]),
+            unparsed=int(row["unparsed"]),
+            tokens=int(row["tokens"]),
+            seconds=float(row["seconds"]),
+            rationales=tuple(Rationale.from_json(rationale) for rationale in row.get("rationales", ())),
+            shortened=bool(row.get("shortened", False)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeSettings:
+    """How a pair is judged. ``score`` reads the verdict at once, ``cot`` after sampled rationales."""
+
+    method: Method = "score"
+    samples_per_order: int = 2
+    rubric: str = ""
+    temperature: float = 1.0
+    top_p: float = 0.95
+    max_rationale_tokens: int = 64
+    seed: int = 0
+    max_prompt_tokens: int = 1536
+
+    def __post_init__(self) -> None:
+        as_method(self.method)
+        if self.samples_per_order < 1:
+            raise EngineError("samples_per_order must be at least 1")
+        if self.max_rationale_tokens < 1:
+            raise EngineError("max_rationale_tokens must be at least 1")
+        if self.temperature <= 0:
+            raise EngineError("temperature must be above 0")
+        if not 0 < self.top_p <= 1:
+            raise EngineError("top_p must be above 0 and at most 1")
+
+
+@dataclass(frozen=True, slots=True)
+class BackendSpec:
+    """Which model runs where. ``auto``: the first CUDA device if there is one, else the CPU; bf16 on both."""
+
+    kind: Literal["transformers", "scripted"]
+    model: str
+    device: str = "auto"
+    dtype: str = "auto"
+    threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A sampled rationale and P(the response shown first wins) read after it; None: no verdict could be read."""
+
+    text: str
+    p_first: float | None
+    tokens: int
+    token_ids: tuple[int, ...] = ()
