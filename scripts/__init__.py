@@ -1,0 +1,1 @@
+"""What runs before or beside Tandem itself: setting up the environment. Imports nothing of Tandem."""
