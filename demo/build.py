@@ -20,7 +20,7 @@ NOTE = (
     "way or against one sampled from the embedded model. The example labels of ada, ben and chen are made up by the "
     "build script, with noise; they are no research data."
 )
-SEED = "tandem-demo-2"
+SEED = "tandem-demo-8"
 KINDS = ("explain", "rewrite", "plan", "code", "arithmetic", "refusal", "summary")
 ERROR_RATES = {  # how often an example annotator prefers the worse answer, by how it was made
     "off_topic": 0.03,
