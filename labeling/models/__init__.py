@@ -6,6 +6,7 @@ from labeling.models.labels import Claim, Consensus, Flag, Label, LabelRevision
 from labeling.models.pairs import ImportBatch, Pair, RejectedLine
 from labeling.models.projects import Member, Project
 from labeling.models.runs import TrainingRun
+from labeling.models.workers import WorkerHeartbeat
 
 __all__ = [
     "ApiToken",
@@ -26,4 +27,5 @@ __all__ = [
     "Rationale",
     "RejectedLine",
     "TrainingRun",
+    "WorkerHeartbeat",
 ]

@@ -1,0 +1,69 @@
+"""What every page shares: the signed-in request, login that htmx understands, one template for page and partial."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec, cast
+
+from django.contrib.auth.models import User
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.cache import patch_cache_control, patch_vary_headers
+from django.views.decorators.http import require_http_methods
+from django_htmx.http import HttpResponseClientRedirect
+from django_htmx.middleware import HtmxDetails
+
+P = ParamSpec("P")
+
+
+class LabelerRequest(HttpRequest):
+    """A request by somebody who is signed in."""
+
+    user: User
+    htmx: HtmxDetails
+
+
+def page(
+    *methods: str,
+) -> Callable[[Callable[Concatenate[LabelerRequest, P], HttpResponse]], Callable[Concatenate[HttpRequest, P], HttpResponse]]:
+    """A view for signed-in people. Its answers are private, never cached, and differ for htmx."""
+
+    def decorate(
+        view: Callable[Concatenate[LabelerRequest, P], HttpResponse],
+    ) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+        @require_http_methods(list(methods))
+        @wraps(view)
+        def wrapped(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+            if not request.user.is_authenticated:
+                return _to_login(cast(LabelerRequest, request))
+            response = view(cast(LabelerRequest, request), *args, **kwargs)
+            patch_vary_headers(response, ["HX-Request", "HX-Target"])
+            patch_cache_control(response, private=True, no_store=True)
+            return response
+
+        return wrapped
+
+    return decorate
+
+
+def _to_login(request: LabelerRequest) -> HttpResponse:
+    """Send the whole page to the login form, not its HTML into the region that was to be swapped."""
+    if not request.htmx:
+        return redirect_to_login(request.get_full_path())
+    login = redirect_to_login(request.htmx.current_url_abs_path or "/")
+    return HttpResponseClientRedirect(login.url)
+
+
+def wants_partial(request: LabelerRequest, target: str = "") -> bool:
+    """Whether htmx asks for a region (the named one), not for a page that it restores from its history."""
+    if not request.htmx or request.htmx.history_restore_request:
+        return False
+    return not target or request.htmx.target == target
+
+
+def render_page(
+    request: LabelerRequest, template: str, partial: str, *, status: int = 200, target: str = "", **context: object
+) -> HttpResponse:
+    """The whole page, or only its partial when htmx swaps that region."""
+    name = f"{template}#{partial}" if wants_partial(request, target) else template
+    return render(request, name, context, status=status)

@@ -1,0 +1,36 @@
+"""The names of the background jobs and how they are sent: after the commit, and only as a hint.
+
+The rows say what is to be done; the sweep sends again what a lost message left waiting. So a broker that cannot be
+reached is logged, never an error for the person.
+"""
+
+from functools import partial
+
+import structlog
+from celery import current_app
+from django.db import transaction
+from kombu.exceptions import OperationalError
+
+JUDGE = "judging.judge_waiting"
+TRAIN = "training.train"
+REFRESH_PAIRS = "housekeeping.refresh_pairs"
+REFRESH_PROJECT = "housekeeping.refresh_project"
+SWEEP = "housekeeping.sweep"
+APPLY_POLICIES = "housekeeping.apply_retraining_policies"
+
+ALL = (JUDGE, TRAIN, REFRESH_PAIRS, REFRESH_PROJECT, SWEEP, APPLY_POLICIES)
+
+log = structlog.get_logger(__name__)
+
+
+def enqueue(name: str, **kwargs: object) -> None:
+    """Send the job once the current transaction has committed."""
+    transaction.on_commit(partial(send, name, kwargs))
+
+
+def send(name: str, kwargs: dict[str, object]) -> None:
+    """Send the job now; an unreachable broker is logged and left to the sweep."""
+    try:
+        current_app.send_task(name, kwargs=kwargs, retry=False, ignore_result=True)
+    except (OperationalError, ConnectionError) as error:
+        log.warning("broker unreachable, left to the sweep", job=name, error=str(error))

@@ -1,0 +1,219 @@
+"""What judges still have to judge, who is at it, and what they said. Knows no model: the workers do the judging."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import uuid4
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Exists, F, OuterRef, QuerySet
+from django.utils import timezone
+
+from genrm_engine import types as engine
+from labeling import jobs
+from labeling.models import Deployment, Judgement, JudgeVersion, JudgingRequest, Pair, Project, Rationale
+from labeling.models.judges import Method
+
+Priority = JudgingRequest.Priority
+State = JudgingRequest.State
+
+CHUNK = {Method.SCORE: 8, Method.COT: 4}
+"""Pairs per chunk: a few seconds of work on a small CPU, far below every lease and time-out."""
+
+MAX_ATTEMPTS = 5
+_BATCH = 2_000
+
+
+def methods_of(project: Project) -> tuple[Method, ...]:
+    """A quick score of every pair; rationales too unless the project wants none."""
+    return (Method.SCORE, Method.COT) if project.samples_per_order else (Method.SCORE,)
+
+
+def request_project(project: Project) -> int:
+    """Ask for every judgement of the project's champion that is missing; returns how many were asked for.
+
+    New pairs go before those that an earlier judge has judged already.
+    """
+    champion = champion_of(project)
+    if champion is None:
+        return 0
+    asked = sum(_request(project, champion.judge, method) for method in methods_of(project))
+    if asked:
+        jobs.enqueue(jobs.JUDGE)
+    return asked
+
+
+def person_waits(pair: Pair, champion: Deployment) -> None:
+    """Put the pair's missing judgements at the head of the queue, because somebody looks at it right now."""
+    made = set(Judgement.objects.filter(pair=pair, judge=champion.judge_id).values_list("method", flat=True))
+    missing = [method for method in methods_of(pair.project) if method not in made]
+    known = JudgingRequest.objects.filter(pair=pair, judge=champion.judge_id)
+    raised = known.filter(state=State.WAITING).exclude(priority=Priority.PERSON_WAITING)
+    changed = raised.update(priority=Priority.PERSON_WAITING)
+    if known.count() < len(missing):
+        rows = [
+            JudgingRequest(pair=pair, judge=champion.judge, method=method, priority=Priority.PERSON_WAITING)
+            for method in missing
+        ]
+        JudgingRequest.objects.bulk_create(rows, ignore_conflicts=True)
+        changed += 1
+    if changed:
+        jobs.enqueue(jobs.JUDGE)
+
+
+def lease_chunk() -> list[JudgingRequest]:
+    """Take the next chunk of one judge and method, most urgent first; empty if nothing waits.
+
+    Compare-and-set on the state: two workers that look at the same rows share them out, neither judges twice.
+    """
+    first = _waiting().first()
+    if first is None:
+        return []
+    same = _waiting().filter(judge=first.judge_id, method=first.method, priority=first.priority)
+    same = same.filter(pair__project=first.pair.project_id)
+    ids = list(same.values_list("pk", flat=True)[: CHUNK[Method(first.method)]])
+    token = uuid4().hex
+    JudgingRequest.objects.filter(pk__in=ids, state=State.WAITING).update(
+        state=State.LEASED,
+        lease=token,
+        leased_until=timezone.now() + timedelta(seconds=settings.ENV.judge_lease_seconds),
+        attempts=F("attempts") + 1,
+    )
+    return list(JudgingRequest.objects.filter(lease=token).select_related("pair__project", "judge").order_by("pk"))
+
+
+def to_engine(pair: Pair) -> engine.Pair:
+    """The row as the engine sees it: no model names, no labels."""
+    return engine.Pair.from_json(
+        {
+            "id": str(pair.pk),
+            "prompt": pair.prompt,
+            "response_a": pair.response_a,
+            "response_b": pair.response_b,
+            "group": pair.group_key,
+        }
+    )
+
+
+def settings_of(project: Project, method: str) -> engine.JudgeSettings:
+    """How this project wants its pairs judged."""
+    return engine.JudgeSettings(
+        method=engine.as_method(method),
+        samples_per_order=max(1, project.samples_per_order),
+        rubric=rubric_of(project),
+    )
+
+
+def rubric_of(project: Project) -> str:
+    """The project's guidelines and criteria, as the judge reads them."""
+    criteria = "\n".join(f"- {name}" for name in project.criteria)
+    return "\n".join(part for part in (project.guidelines.strip(), criteria) if part)
+
+
+@transaction.atomic
+def store(requests: Sequence[JudgingRequest], judged: Sequence[engine.Judgement]) -> int:
+    """Write what the judge said and drop the requests; returns how many judgements are new.
+
+    Idempotent: a chunk judged twice (its worker was thought dead) leaves the first judgement alone.
+    """
+    by_pair = {int(row.pair_id): row for row in judged}
+    new = sum(
+        store_judgement(request.pair_id, request.judge, by_pair[request.pair_id])
+        for request in requests
+        if request.pair_id in by_pair
+    )
+    JudgingRequest.objects.filter(pk__in=[request.pk for request in requests if request.pair_id in by_pair]).delete()
+    jobs.enqueue(jobs.REFRESH_PAIRS, pair_ids=sorted(by_pair))
+    return new
+
+
+@transaction.atomic
+def store_judgement(pair_id: int, judge: JudgeVersion, row: engine.Judgement) -> bool:
+    """Insert a judgement with its rationales unless the pair has one by this judge and method; True if it is new."""
+    judgement, created = Judgement.objects.get_or_create(
+        pair_id=pair_id,
+        judge=judge,
+        method=row.method,
+        defaults={
+            "p_a": row.p_a,
+            "p_a_straight": row.p_a_straight,
+            "p_a_swapped": row.p_a_swapped,
+            "consistent": row.consistent,
+            "votes_a": row.votes_a,
+            "votes_b": row.votes_b,
+            "samples": row.samples,
+            "unparsed": row.unparsed,
+            "tokens": row.tokens,
+            "seconds": row.seconds,
+        },
+    )
+    if created:
+        Rationale.objects.bulk_create(
+            Rationale(
+                judgement=judgement,
+                swapped=chain.swapped,
+                sample=chain.sample,
+                text=chain.text,
+                p_a=chain.p_a,
+                verdict=chain.verdict,
+            )
+            for chain in row.rationales
+        )
+    return created
+
+
+def give_back(requests: Sequence[JudgingRequest], *, error: str = "", permanent: bool = False) -> None:
+    """Return a leased chunk: to the queue, or out of it when the error is permanent or came too often."""
+    for request in requests:
+        failed = permanent or (bool(error) and request.attempts >= MAX_ATTEMPTS)
+        JudgingRequest.objects.filter(pk=request.pk, lease=request.lease).update(
+            state=State.FAILED if failed else State.WAITING, lease="", leased_until=None, error=error[:2000]
+        )
+
+
+def expire_leases() -> int:
+    """Requests whose worker fell silent wait again, or fail if that happened too often; returns how many."""
+    silent = JudgingRequest.objects.filter(state=State.LEASED, leased_until__lt=timezone.now())
+    failed = silent.filter(attempts__gte=MAX_ATTEMPTS).update(
+        state=State.FAILED, lease="", leased_until=None, error="the judge worker died again and again on this pair"
+    )
+    return failed + silent.update(state=State.WAITING, lease="", leased_until=None)
+
+
+def anything_waiting() -> bool:
+    """Whether a judge worker would find something to do."""
+    return _waiting().exists()
+
+
+def champion_of(project: Project) -> Deployment | None:
+    """The project's reigning judge."""
+    return Deployment.objects.select_related("judge").filter(project=project, state=Deployment.State.CHAMPION).first()
+
+
+def _waiting() -> QuerySet[JudgingRequest]:
+    return JudgingRequest.objects.select_related("pair").filter(state=State.WAITING).order_by("priority", "pk")
+
+
+def _request(project: Project, judge: JudgeVersion, method: Method) -> int:
+    judged = Judgement.objects.filter(pair=OuterRef("pk"))
+    asked = JudgingRequest.objects.filter(pair=OuterRef("pk"), judge=judge, method=method)
+    missing = (
+        Pair.objects.filter(project=project)
+        .filter(~Exists(judged.filter(judge=judge, method=method)), ~Exists(asked))
+        .annotate(again=Exists(judged.exclude(judge=judge)))
+        .order_by("shuffle", "pk")
+    )
+    new, again = (
+        (Priority.NEW_SCORE, Priority.AGAIN_SCORE)
+        if method == Method.SCORE
+        else (Priority.NEW_COT, Priority.AGAIN_COT)
+    )
+    total = 0
+    batch: list[JudgingRequest] = []
+    for pair_id, judged_before in list(missing.values_list("pk", "again")):
+        priority = again if judged_before else new
+        batch.append(JudgingRequest(pair_id=pair_id, judge=judge, method=method, priority=priority))
+        if len(batch) == _BATCH:
+            total += len(JudgingRequest.objects.bulk_create(batch, ignore_conflicts=True))
+            batch = []
+    return total + len(JudgingRequest.objects.bulk_create(batch, ignore_conflicts=True))

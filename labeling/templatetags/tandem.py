@@ -1,0 +1,100 @@
+"""Template filters of the pages: Markdown, times and shares in words, and the points of a chart. They never query."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from django import template
+from django.utils.safestring import SafeString
+
+from labeling.markdown import render
+
+register = template.Library()
+
+STORED = {"a": "A is better", "b": "B is better", "tie": "Tie", "both_bad": "Both bad"}
+SHOWN = {"left": "Left is better", "right": "Right is better", "tie": "Tie", "both_bad": "Both bad"}
+ROLES = {"user": "Prompt", "assistant": "Earlier answer", "system": "System message"}
+
+
+@register.filter
+def markdown(text: str) -> SafeString:
+    return render(text or "")
+
+
+@register.filter
+def choice(value: str) -> str:
+    """A verdict in words, in stored or in shown order."""
+    return STORED.get(value) or SHOWN.get(value, value)
+
+
+@register.filter
+def role(value: str) -> str:
+    """Whose words a chat message holds."""
+    return ROLES.get(value, value)
+
+
+@register.filter
+def percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.0f} %"
+
+
+@register.filter
+def points(value: float | None) -> str:
+    """A difference of two shares, signed."""
+    if value is None:
+        return "–"
+    rounded = round(100 * value, 1)
+    sign = "−" if rounded < 0 else "+"
+    return f"{sign}{abs(rounded):.1f} points"
+
+
+@register.filter
+def duration(seconds: float | None) -> str:
+    """A time a person can plan with: "40 s", "about 5 min", "about 2.5 h"."""
+    if seconds is None or not math.isfinite(seconds):
+        return "unknown"
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 90 * 60:
+        return f"about {round(seconds / 60)} min"
+    return f"about {seconds / 3600:.1f} h"
+
+
+@register.filter
+def share(part: float, whole: float) -> float:
+    """Between 0 and 1; nothing of nothing is 0."""
+    return min(1.0, part / whole) if whole else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A curve in a box of `width` by `height`, with the values at its ends."""
+
+    points: str
+    width: int
+    height: int
+    first: float
+    last: float
+    lowest: float
+    highest: float
+    steps: int
+
+
+@register.filter
+def curve_chart(rows: Sequence[Mapping[str, object]]) -> Chart | None:
+    """The loss over the steps; None before there are two points."""
+    losses = [row.get("loss") for row in rows]
+    values = [float(loss) for loss in losses if isinstance(loss, int | float) and math.isfinite(loss)]
+    if len(values) < 2:
+        return None
+    width, height, pad = 600, 120, 4
+    low, high = min(values), max(values)
+    span = (high - low) or 1.0
+    across = (width - 2 * pad) / (len(values) - 1)
+    dots = (
+        f"{pad + index * across:.1f},{pad + (high - value) / span * (height - 2 * pad):.1f}"
+        for index, value in enumerate(values)
+    )
+    step = rows[-1].get("step")
+    steps = int(step) if isinstance(step, int | float) else len(values)
+    return Chart(" ".join(dots), width, height, values[0], values[-1], low, high, steps)
