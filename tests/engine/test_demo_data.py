@@ -132,3 +132,13 @@ def test_a_sample_for_an_unknown_prompt_is_refused(tmp_path: Path) -> None:
     (tmp_path / "sampled.jsonl").write_text('{"prompt_id": "gone", "text": "x"}\n', encoding="utf-8")
     with pytest.raises(build.SourceError, match="unknown prompts: gone"):
         build.read_prompts(tmp_path)
+
+
+def test_readme_counts_are_those_of_the_file(pairs: list[Row]) -> None:
+    readme = (build.HERE / "README.md").read_text(encoding="utf-8")
+    assert f"{len(pairs)} pairs of answers to {len({pair['meta']['group_key'] for pair in pairs})}" in readme
+    for field in ("kind", "how"):
+        for name, count in Counter(pair["meta"][field] for pair in pairs).items():
+            assert f"| {name} | {count} |" in readme, name
+    longer = sum(len(worse) > len(good) for good, worse in map(good_and_worse, pairs))
+    assert f"longer one in {longer / len(pairs):.0%} of".replace("%", " %") in readme
