@@ -13,7 +13,7 @@ from django.db import transaction
 from labeling import jobs
 from labeling.errors import ImportRefused
 from labeling.models import ImportBatch, Label, Pair, Project, RejectedLine
-from labeling.services import audit, judging
+from labeling.services import audit, deployments, judging
 from labeling.services.rows import BadRow, Row, parse_line, to_row
 
 LONGEST_LINE = 8 * 1024 * 1024
@@ -43,6 +43,7 @@ def import_file(project: Project, *, file: BinaryIO, filename: str, by: User | N
         raise ImportRefused("The file has no lines.")
     batch.save()
     audit.record("pairs.import", batch, by=by, imported=batch.imported, rejected=batch.rejected)
+    deployments.ensure_champion(project)
     judging.request_project(project)
     if batch.labels:
         jobs.enqueue(jobs.REFRESH_PROJECT, project_id=project.pk)

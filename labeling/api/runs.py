@@ -1,0 +1,71 @@
+"""Training runs over REST."""
+
+from datetime import datetime
+from typing import Any
+
+from django.http import HttpRequest
+from ninja import Router, Schema
+
+from labeling import access
+from labeling.api.auth import user_of
+from labeling.models import ApiToken, Member, TrainingRun
+from labeling.services import training
+
+router = Router(tags=["training runs"])
+
+
+class RunIn(Schema):
+    method: str = "genrm"
+
+
+class RunOut(Schema):
+    id: int
+    method: str
+    trigger: str
+    state: str
+    phase: str
+    message: str
+    progress: float
+    training_pairs: int
+    holdout_pairs: int
+    candidate: str
+    metrics: dict[str, Any]
+    gate: dict[str, Any]
+    yields: dict[str, Any]
+    error: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @staticmethod
+    def resolve_candidate(run: TrainingRun) -> str:
+        return run.candidate.name if run.candidate else ""
+
+
+@router.post("/projects/{slug}/training-runs", response={202: RunOut})
+def request_run(request: HttpRequest, slug: str, body: RunIn) -> tuple[int, TrainingRun]:
+    """Ask for a retraining; 409 with what is missing if it cannot start."""
+    user = user_of(request, scope=ApiToken.Scope.MANAGE)
+    project = access.project_for(user, slug, role=Member.Role.MANAGER)
+    return 202, training.request_run(project, method=body.method, trigger=TrainingRun.Trigger.API, by=user)
+
+
+@router.get("/projects/{slug}/training-runs", response=list[RunOut])
+def list_runs(request: HttpRequest, slug: str) -> list[TrainingRun]:
+    """The project's newest hundred runs."""
+    project = access.project_for(user_of(request), slug, role=Member.Role.MANAGER)
+    return list(TrainingRun.objects.select_related("candidate").filter(project=project)[:100])
+
+
+@router.get("/training-runs/{run_id}", response=RunOut)
+def get_run(request: HttpRequest, run_id: int) -> TrainingRun:
+    return access.run_for(user_of(request), run_id)
+
+
+@router.post("/training-runs/{run_id}/cancel", response=RunOut)
+def cancel_run(request: HttpRequest, run_id: int) -> TrainingRun:
+    user = user_of(request, scope=ApiToken.Scope.MANAGE)
+    run = access.run_for(user, run_id)
+    training.cancel_run(run, by=user)
+    run.refresh_from_db()
+    return run

@@ -1,0 +1,294 @@
+"""Reads that are more than one line: progress, the judge's health, dossiers. Writes nothing."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import connection
+from django.db.models import Count, Q, QuerySet, Sum
+from django.utils import timezone
+
+from genrm_engine.device import device_holder
+from labeling.models import (
+    Claim,
+    Consensus,
+    Deployment,
+    Flag,
+    Judgement,
+    JudgingRequest,
+    Label,
+    Pair,
+    Project,
+    Rationale,
+    TrainingRun,
+    WorkerHeartbeat,
+)
+from labeling.models.judges import Method
+from labeling.services import judging, training
+from labeling.services.claims import open_pairs_of
+from labeling.services.datasets import blind_labels
+
+ALIVE = timedelta(seconds=30)
+RECENT = timedelta(seconds=90)
+DEVICES = "devices"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a project's people are."""
+
+    pairs: int
+    labelled: int
+    labels: int
+    blind_labels: int
+    holdout_pairs: int
+    holdout_labelled: int
+    open_flags: int
+    annotators: list[tuple[str, int]]
+
+    @property
+    def share(self) -> float:
+        return self.labelled / self.pairs if self.pairs else 0.0
+
+
+@dataclass(frozen=True)
+class JudgeHealth:
+    """How far the champion is, and whether anybody is at work."""
+
+    deployment: Deployment | None
+    judge_name: str = ""
+    total: int = 0
+    scored: int = 0
+    reasoned: int = 0
+    reasons: bool = True
+    waiting: int = 0
+    failed: int = 0
+    seconds_left: float | None = None
+    per_second: float | None = None
+    workers: int = 0
+    trusted: bool = False
+    notice: str = ""
+    device_holder: str = ""
+    last_error: str = ""
+
+
+@dataclass(frozen=True)
+class Dossier:
+    """Everything known of a pair, for an adjudicator."""
+
+    pair: Pair
+    labels: list[Label]
+    judgement: Judgement | None
+    rationales: list[Rationale]
+    flags: list[Flag]
+    consensus: Consensus | None
+
+
+@dataclass(frozen=True)
+class WorkerLine:
+    name: str
+    queues: str
+    alive: bool
+    last_seen_seconds: float
+
+
+@dataclass(frozen=True)
+class SystemHealth:
+    """The installation at a glance."""
+
+    workers: list[WorkerLine]
+    broker_ok: bool
+    database: str
+    device_holder: str
+    waiting: int
+    failed: int
+    active_runs: int
+    queues_without_worker: list[str] = field(default_factory=list)
+
+
+def progress_for(project: Project) -> Progress:
+    pairs = Pair.objects.filter(project=project)
+    standing = Label.objects.filter(pair__project=project, withdrawn=False)
+    counts = pairs.aggregate(
+        total=Count("pk"),
+        holdout=Count("pk", filter=~Q(part=Pair.Part.TRAIN)),
+        labelled=Count("pk", filter=Q(consensus__isnull=False)),
+        holdout_labelled=Count("pk", filter=Q(consensus__isnull=False) & ~Q(part=Pair.Part.TRAIN)),
+    )
+    by_annotator = standing.values("annotator__username", "external_annotator").annotate(n=Count("pk")).order_by("-n")
+    return Progress(
+        pairs=counts["total"],
+        labelled=counts["labelled"],
+        labels=standing.count(),
+        blind_labels=blind_labels(project).count(),
+        holdout_pairs=counts["holdout"],
+        holdout_labelled=counts["holdout_labelled"],
+        open_flags=open_flags_for(project).count(),
+        annotators=[(row["annotator__username"] or row["external_annotator"], row["n"]) for row in by_annotator],
+    )
+
+
+def judge_health_for(project: Project) -> JudgeHealth:
+    champion = judging.champion_of(project)
+    if champion is None:
+        return JudgeHealth(deployment=None, notice="This project has no judge yet.", workers=live_workers("judge"))
+    made = Judgement.objects.filter(pair__project=project, judge=champion.judge_id)
+    counts = made.aggregate(scored=Count("pk", filter=Q(method="score")), cot=Count("pk", filter=Q(method="cot")))
+    asked = JudgingRequest.objects.filter(pair__project=project, judge=champion.judge_id)
+    failed = asked.filter(state=JudgingRequest.State.FAILED)
+    waiting = asked.exclude(state=JudgingRequest.State.FAILED).count()
+    per_second, seconds_left = _pace(made, asked)
+    holder = device_holder(settings.HOME / DEVICES, settings.ENV.device)
+    return JudgeHealth(
+        deployment=champion,
+        judge_name=champion.judge.name,
+        total=Pair.objects.filter(project=project).count(),
+        scored=counts["scored"],
+        reasoned=counts["cot"],
+        reasons=Method.COT in judging.methods_of(project),
+        waiting=waiting,
+        failed=failed.count(),
+        seconds_left=seconds_left if waiting else None,
+        per_second=per_second,
+        workers=live_workers("judge"),
+        trusted=champion.trusted,
+        notice="" if champion.trusted else _notice(project, champion),
+        device_holder=holder.holder if holder else "",
+        last_error=failed.order_by("-pk").values_list("error", flat=True).first() or "",
+    )
+
+
+def empty_reason_for(project: Project, annotator: User) -> str:
+    """Why there is no pair for this annotator just now, in a sentence."""
+    total = Pair.objects.filter(project=project).count()
+    if not total:
+        return "This project has no pairs yet."
+    if open_pairs_of(project, annotator).exists():
+        return "The next pair is on its way."
+    now = timezone.now()
+    others = Claim.objects.filter(pair__project=project, state=Claim.State.LIVE, expires_at__gt=now)
+    others = others.exclude(annotator=annotator)
+    waiting = others.count()
+    skipped = Claim.objects.filter(pair__project=project, annotator=annotator, state=Claim.State.SKIPPED).count()
+    parts = [f"Every one of the {total} pairs is labelled, or not for you to label."]
+    if waiting:
+        until = min(others.values_list("expires_at", flat=True))
+        minutes = max(1, round((until - now).total_seconds() / 60))
+        holding = "pair is" if waiting == 1 else "pairs are"
+        parts = [f"{waiting} {holding} with others; the first lease ends in {minutes} min unless it is renewed."]
+    if skipped:
+        parts.append(f"You skipped {skipped}.")
+    flags = open_flags_for(project).count()
+    if flags:
+        parts.append(f"{flags} wait{'s' if flags == 1 else ''} for an adjudicator.")
+    return " ".join(parts)
+
+
+def open_flags_for(project: Project) -> QuerySet[Flag]:
+    return (
+        Flag.objects.select_related("pair", "judge")
+        .filter(pair__project=project, state=Flag.State.OPEN)
+        .order_by("-pk")
+    )
+
+
+def pair_dossier(pair: Pair) -> Dossier:
+    champion = judging.champion_of(pair.project)
+    judged = Judgement.objects.filter(pair=pair, judge=champion.judge_id) if champion else Judgement.objects.none()
+    made = {judgement.method: judgement for judgement in judged.select_related("judge")}
+    counted = made.get(champion.counts) if champion else None
+    reasons = made.get("cot")
+    labels = Label.objects.select_related("annotator", "claim").filter(pair=pair, withdrawn=False)
+    return Dossier(
+        pair=pair,
+        labels=list(labels.prefetch_related("revisions").order_by("pk")),
+        judgement=counted or reasons,
+        rationales=list(reasons.rationales.all()) if reasons else [],
+        flags=list(Flag.objects.select_related("resolved_by", "judge").filter(pair=pair)),
+        consensus=Consensus.objects.filter(pair=pair).first(),
+    )
+
+
+def runs_for(project: Project) -> QuerySet[TrainingRun]:
+    return TrainingRun.objects.select_related("candidate", "start", "requested_by").filter(project=project)
+
+
+def deployments_for(project: Project) -> QuerySet[Deployment]:
+    return Deployment.objects.select_related("judge__parent").filter(project=project)
+
+
+def labelled_today(project: Project, annotator: User) -> int:
+    midnight = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    own = Label.objects.filter(pair__project=project, annotator=annotator, source=Label.Source.CLAIM, withdrawn=False)
+    return own.filter(created_at__gte=midnight).count()
+
+
+def live_workers(queue: str) -> int:
+    """How many workers of a queue have said lately that they are there."""
+    seen = WorkerHeartbeat.objects.filter(seen_at__gt=timezone.now() - ALIVE).values_list("queues", flat=True)
+    return sum(queue in queues.split(",") for queues in seen)
+
+
+def system_health(*, broker_ok: bool) -> SystemHealth:
+    now = timezone.now()
+    holder = device_holder(settings.HOME / DEVICES, settings.ENV.device)
+    waiting = JudgingRequest.objects.exclude(state=JudgingRequest.State.FAILED)
+    return SystemHealth(
+        workers=[_worker_line(row, now) for row in WorkerHeartbeat.objects.all()],
+        broker_ok=broker_ok,
+        database=connection.vendor,
+        device_holder=holder.holder if holder else "",
+        waiting=waiting.count(),
+        failed=JudgingRequest.objects.filter(state=JudgingRequest.State.FAILED).count(),
+        active_runs=TrainingRun.objects.filter(state__in=TrainingRun.ACTIVE).count(),
+        queues_without_worker=[queue for queue in ("default", "judge", "train") if not live_workers(queue)],
+    )
+
+
+def _worker_line(row: WorkerHeartbeat, now: datetime) -> WorkerLine:
+    seen = (now - row.seen_at).total_seconds()
+    return WorkerLine(row.name, row.queues, seen < ALIVE.total_seconds(), round(seen, 1))
+
+
+def _pace(
+    made: QuerySet[Judgement], asked: QuerySet[JudgingRequest]
+) -> tuple[float | None, float | None]:
+    """Judgements per second lately, and the seconds left at each method's own pace; None where nothing is known."""
+    recent = made.filter(created_at__gt=timezone.now() - RECENT)
+    by_method = {row["method"]: row for row in recent.values("method").annotate(n=Count("pk"), s=Sum("seconds")).order_by()}
+    busy = sum(row["s"] for row in by_method.values())
+    if not busy:
+        return None, None
+    count = sum(row["n"] for row in by_method.values())
+    left = 0.0
+    waiting = asked.exclude(state=JudgingRequest.State.FAILED).values("method").annotate(n=Count("pk")).order_by()
+    for row in waiting:
+        known = by_method.get(row["method"]) or _ever(made, row["method"])
+        if not known or not known["n"]:
+            return count / busy, None
+        left += row["n"] * known["s"] / known["n"]
+    return count / busy, left
+
+
+def _ever(made: QuerySet[Judgement], method: str) -> dict[str, float]:
+    total = made.filter(method=method).aggregate(n=Count("pk"), s=Sum("seconds"))
+    return {"n": total["n"], "s": total["s"] or 0.0}
+
+
+def _notice(project: Project, champion: Deployment) -> str:
+    """The one sentence on a judge below the trust floor: what was measured, and what to do about it."""
+    figures = champion.measured
+    if figures.get("n"):
+        measured = (
+            f"On {figures['n']} blind hold-out labels {champion.judge} agrees with people in "
+            f"{figures['accuracy']:.0%} of the pairs and names the same winner after a swap in {figures['consistency']:.0%}."
+        )
+    else:
+        measured = f"{champion.judge} has not been measured on hold-out labels yet."
+    ready = training.readiness(project)
+    more = max(training.LEAST_TRAINING - ready.training_pairs, 0)
+    gate_more = max(training.LEAST_GATE - ready.gate_pairs, 0)
+    needed = max(more, round(gate_more / max(project.holdout_share / 2, 0.05)))
+    advice = f"Label about {needed} more pairs, then retrain." if needed else "Retrain it: there are enough labels."
+    return f"Not trusted yet, so it flags nothing. {measured} {advice}"

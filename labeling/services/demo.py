@@ -1,0 +1,33 @@
+"""The demo project: loaded once, by the ordinary importer."""
+
+from pathlib import Path
+
+from django.conf import settings
+from django.db import transaction
+
+from labeling.models import Project
+from labeling.services import deployments
+from labeling.services.imports import import_file
+
+SLUG = "demo"
+GUIDELINES = """\
+Choose the response that helps the person more.
+
+- It answers what was asked, and all of it.
+- Facts, numbers and steps are right.
+- It is clear, polite and no longer than it needs to be.
+"""
+
+
+@transaction.atomic
+def load_demo() -> str:
+    """Create the demo project with its pairs and first judge unless it is there; says in one line what it did."""
+    project, created = Project.objects.get_or_create(
+        slug=SLUG, defaults={"name": "Demo: everyday questions", "guidelines": GUIDELINES}
+    )
+    deployments.ensure_champion(project)
+    if not created:
+        return "The demo project is there."
+    with Path(settings.BASE_DIR, "demo", "pairs.jsonl").open("rb") as file:
+        batch = import_file(project, file=file, filename="pairs.jsonl")
+    return f"Demo project loaded: {batch.imported} pairs, {batch.labels} example labels."

@@ -1,0 +1,47 @@
+"""What happens by itself: figures brought up to date after labels and judgements, and the sweep."""
+
+from collections.abc import Sequence
+
+from django.db import transaction
+from django.db.models import Q
+
+from labeling import jobs
+from labeling.models import Pair, Project
+from labeling.services import claims, flags, judging, training, trust
+
+
+def refresh_pairs(pair_ids: Sequence[int]) -> None:
+    """Consensus and flags of these pairs; the champion's figures too if one of them is in the hold-out."""
+    pairs = list(Pair.objects.select_related("project").filter(pk__in=pair_ids))
+    for pair in pairs:
+        flags.refresh(pair)
+    for project in {pair.project for pair in pairs if pair.part != Pair.Part.TRAIN}:
+        _measure(project)
+
+
+def refresh_project(project_id: int) -> None:
+    """The champion's figures, then consensus and flags of every pair that has a label or an open flag."""
+    project = Project.objects.get(pk=project_id)
+    _measure(project)
+    touched = Pair.objects.filter(project=project).filter(Q(labels__isnull=False) | Q(flags__state="open"))
+    for pair in touched.select_related("project").distinct().iterator(chunk_size=500):
+        flags.refresh(pair)
+
+
+def sweep() -> dict[str, int]:
+    """Bring back what was left lying: expired leases, judgements nobody asked for, requests and runs nobody took."""
+    with transaction.atomic():
+        counts = {"claims": claims.expire_claims(), "requests": judging.expire_leases()}
+    counts["asked"] = sum(judging.request_project(project) for project in Project.objects.all())
+    if judging.anything_waiting():
+        jobs.send(jobs.JUDGE, {})
+    runs = training.waiting_runs()
+    for run_id in runs:
+        jobs.send(jobs.TRAIN, {"run_id": run_id})
+    return {**counts, "runs": len(runs)}
+
+
+def _measure(project: Project) -> None:
+    champion = judging.champion_of(project)
+    if champion is not None:
+        trust.measure(champion)
