@@ -1,0 +1,1 @@
+"""Starts all of Tandem on one machine by one command, and keeps it running."""
