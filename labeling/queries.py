@@ -251,12 +251,12 @@ def _worker_line(row: WorkerHeartbeat, now: datetime) -> WorkerLine:
     return WorkerLine(row.name, row.queues, seen < ALIVE.total_seconds(), round(seen, 1))
 
 
-def _pace(
-    made: QuerySet[Judgement], asked: QuerySet[JudgingRequest]
-) -> tuple[float | None, float | None]:
+def _pace(made: QuerySet[Judgement], asked: QuerySet[JudgingRequest]) -> tuple[float | None, float | None]:
     """Judgements per second lately, and the seconds left at each method's own pace; None where nothing is known."""
     recent = made.filter(created_at__gt=timezone.now() - RECENT)
-    by_method = {row["method"]: row for row in recent.values("method").annotate(n=Count("pk"), s=Sum("seconds")).order_by()}
+    by_method = {
+        row["method"]: row for row in recent.values("method").annotate(n=Count("pk"), s=Sum("seconds")).order_by()
+    }
     busy = sum(row["s"] for row in by_method.values())
     if not busy:
         return None, None

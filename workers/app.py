@@ -6,6 +6,5 @@ from celery import Celery
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 
-app = Celery("tandem")
+app = Celery("tandem", include=["workers.tasks", "workers.heartbeat"])
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.autodiscover_tasks(["workers.tasks"], related_name=None)

@@ -31,7 +31,9 @@ class ApiToken(models.Model):
 class AuditEvent(models.Model):
     """Who did what to what. Append-only: the database refuses to update a row."""
 
-    actor = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
     action = models.CharField(max_length=60)
     target = models.CharField(max_length=200)
     detail = models.JSONField(default=dict, blank=True)

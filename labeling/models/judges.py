@@ -22,7 +22,9 @@ class JudgeVersion(models.Model):
     parent = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="children")
     backend = models.CharField(max_length=30)
     base_model = models.CharField(max_length=300)
-    weights = models.CharField(max_length=500, blank=True, help_text="folder of the weights, relative to the data folder")
+    weights = models.CharField(
+        max_length=500, blank=True, help_text="folder of the weights, relative to the data folder"
+    )
     weights_sha256 = models.CharField(max_length=64, blank=True)
     prompt_version = models.CharField(max_length=30)
     prompt_hash = models.CharField(max_length=64)
@@ -49,7 +51,10 @@ class Deployment(models.Model):
     judge = models.ForeignKey(JudgeVersion, on_delete=models.PROTECT, related_name="deployments")
     state = models.CharField(max_length=10, choices=State)
     counts = models.CharField(
-        max_length=10, choices=Method, default=Method.SCORE, help_text="the method whose probability counts, as the gate measured it"
+        max_length=10,
+        choices=Method,
+        default=Method.SCORE,
+        help_text="the method whose probability counts, as the gate measured it",
     )
     trusted = models.BooleanField(default=False, help_text="above the floors of accuracy and consistency")
     measured = models.JSONField(default=dict, blank=True, help_text="accuracy and consistency on the blind hold-out")
@@ -120,7 +125,9 @@ class Rationale(models.Model):
 
     class Meta:
         ordering = ["swapped", "sample"]
-        constraints = [models.UniqueConstraint(fields=["judgement", "swapped", "sample"], name="one_rationale_per_sample")]
+        constraints = [
+            models.UniqueConstraint(fields=["judgement", "swapped", "sample"], name="one_rationale_per_sample")
+        ]
 
     def __str__(self) -> str:
         return self.text[:60]

@@ -42,7 +42,9 @@ class Claim(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["pair", "annotator"], name="one_claim_per_annotator"),
-            models.UniqueConstraint(fields=["pair", "slot"], condition=Q(state__in=["live", "done"]), name="one_holder_per_slot"),
+            models.UniqueConstraint(
+                fields=["pair", "slot"], condition=Q(state__in=["live", "done"]), name="one_holder_per_slot"
+            ),
             models.CheckConstraint(condition=Q(slot__lt=F("slots")), name="slot_below_overlap"),
         ]
         indexes = [models.Index(fields=["annotator", "state", "-id"], name="claim_by_annotator")]
@@ -82,7 +84,9 @@ class Label(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["pair", "external_annotator"], condition=Q(source="import"), name="one_imported_label_per_annotator"
+                fields=["pair", "external_annotator"],
+                condition=Q(source="import"),
+                name="one_imported_label_per_annotator",
             ),
             models.CheckConstraint(
                 condition=Q(source="claim", claim__isnull=False, annotator__isnull=False)
@@ -90,7 +94,9 @@ class Label(models.Model):
                 | Q(source="import", claim__isnull=True, annotator__isnull=True),
                 name="label_has_its_origin",
             ),
-            models.CheckConstraint(condition=Q(choice__in=Choice.values, final_choice__in=Choice.values), name="label_choice_known"),
+            models.CheckConstraint(
+                condition=Q(choice__in=Choice.values, final_choice__in=Choice.values), name="label_choice_known"
+            ),
         ]
         indexes = [models.Index(fields=["pair", "withdrawn"], name="label_by_pair")]
 

@@ -31,9 +31,15 @@ class Project(models.Model):
     overlap = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(1)])
     reveal = models.CharField(max_length=10, choices=Reveal, default=Reveal.AFTER)
     holdout_share = models.FloatField(default=0.3, validators=SHARE, help_text="share of the groups never trained on")
-    audit_share = models.FloatField(default=0.1, validators=SHARE, help_text="share of pairs labelled in random order, unrevealed")
-    samples_per_order = models.PositiveSmallIntegerField(default=2, help_text="rationales per pair and order; 0: score only")
-    retrain_after = models.PositiveIntegerField(null=True, blank=True, help_text="retrain after n new blind labels; empty: never")
+    audit_share = models.FloatField(
+        default=0.1, validators=SHARE, help_text="share of pairs labelled in random order, unrevealed"
+    )
+    samples_per_order = models.PositiveSmallIntegerField(
+        default=2, help_text="rationales per pair and order; 0: score only"
+    )
+    retrain_after = models.PositiveIntegerField(
+        null=True, blank=True, help_text="retrain after n new blind labels; empty: never"
+    )
     retrain_method = models.CharField(max_length=20, choices=RetrainMethod, default=RetrainMethod.GENRM)
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -29,15 +29,23 @@ class TrainingRun(models.Model):
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="runs")
     trigger = models.CharField(max_length=10, choices=Trigger)
-    requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
     method = models.CharField(max_length=20, choices=Project.RetrainMethod)
-    start = models.ForeignKey(JudgeVersion, on_delete=models.PROTECT, related_name="+", help_text="the champion it starts from and must beat")
+    start = models.ForeignKey(
+        JudgeVersion, on_delete=models.PROTECT, related_name="+", help_text="the champion it starts from and must beat"
+    )
     candidate = models.ForeignKey(JudgeVersion, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     config = models.JSONField(default=dict, blank=True, help_text="frozen engine configuration")
-    snapshot_sha256 = models.CharField(max_length=64, blank=True, help_text="hash of the frozen training and hold-out rows")
+    snapshot_sha256 = models.CharField(
+        max_length=64, blank=True, help_text="hash of the frozen training and hold-out rows"
+    )
     training_pairs = models.PositiveIntegerField(default=0)
     holdout_pairs = models.PositiveIntegerField(default=0)
-    blind_labels = models.PositiveIntegerField(default=0, help_text="blind labels in the project when the run was asked for")
+    blind_labels = models.PositiveIntegerField(
+        default=0, help_text="blind labels in the project when the run was asked for"
+    )
     state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
     phase = models.CharField(max_length=30, blank=True)
     message = models.CharField(max_length=300, blank=True)

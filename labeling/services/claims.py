@@ -131,4 +131,3 @@ def _reason(pair: Pair) -> str:
 def expiry() -> datetime:
     """When a lease that starts now ends."""
     return timezone.now() + timedelta(seconds=settings.ENV.lease_seconds)
-

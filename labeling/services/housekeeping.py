@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from django.db import transaction
 from django.db.models import Q
 
-from labeling import jobs
+from labeling import jobs, queries
 from labeling.models import Pair, Project
-from labeling.services import claims, flags, judging, training, trust
+from labeling.services import claims, deployments, flags, judging, training, trust
 
 
 def refresh_pairs(pair_ids: Sequence[int]) -> None:
@@ -32,9 +32,13 @@ def sweep() -> dict[str, int]:
     """Bring back what was left lying: expired leases, judgements nobody asked for, requests and runs nobody took."""
     with transaction.atomic():
         counts = {"claims": claims.expire_claims(), "requests": judging.expire_leases()}
-    counts["asked"] = sum(judging.request_project(project) for project in Project.objects.all())
+    counts["asked"] = 0
+    for project in Project.objects.all():
+        deployments.ensure_champion(project)
+        counts["asked"] += judging.request_project(project)
     if judging.anything_waiting():
-        jobs.send(jobs.JUDGE, {})
+        for _ in range(max(queries.live_workers("judge"), 1) - judging.busy_workers()):
+            jobs.send(jobs.JUDGE, {})
     runs = training.waiting_runs()
     for run_id in runs:
         jobs.send(jobs.TRAIN, {"run_id": run_id})

@@ -5,7 +5,7 @@ import hashlib
 import zlib
 from collections.abc import Iterator
 from itertools import islice
-from typing import IO, BinaryIO
+from typing import BinaryIO
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -30,7 +30,7 @@ def import_file(project: Project, *, file: BinaryIO, filename: str, by: User | N
     All of the file or nothing. The same file again adds nothing and answers with the batch of the first time; pairs
     that the project has already are counted as duplicates. Raises ImportRefused if the file cannot be read at all.
     """
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = _sha256(file)
     known = ImportBatch.objects.filter(project=project, sha256=digest).first()
     if known is not None:
         return known
@@ -50,13 +50,20 @@ def import_file(project: Project, *, file: BinaryIO, filename: str, by: User | N
     return batch
 
 
-def _opened(file: BinaryIO) -> IO[bytes]:
+def _sha256(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _opened(file: BinaryIO) -> gzip.GzipFile | BinaryIO:
     magic = file.read(2)
     file.seek(0)
     return gzip.open(file) if magic == _GZIP_MAGIC else file
 
 
-def _numbered(file: IO[bytes], batch: ImportBatch) -> Iterator[Numbered]:
+def _numbered(file: gzip.GzipFile | BinaryIO, batch: ImportBatch) -> Iterator[Numbered]:
     """Every line with its number, read and checked; a header on the first line goes to the batch's note."""
     number = 0
     while True:

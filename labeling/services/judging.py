@@ -185,6 +185,11 @@ def anything_waiting() -> bool:
     return _waiting().exists()
 
 
+def busy_workers() -> int:
+    """How many judge workers are at a chunk right now."""
+    return JudgingRequest.objects.filter(state=State.LEASED).values("lease").distinct().count()
+
+
 def champion_of(project: Project) -> Deployment | None:
     """The project's reigning judge."""
     return Deployment.objects.select_related("judge").filter(project=project, state=Deployment.State.CHAMPION).first()
@@ -204,9 +209,7 @@ def _request(project: Project, judge: JudgeVersion, method: Method) -> int:
         .order_by("shuffle", "pk")
     )
     new, again = (
-        (Priority.NEW_SCORE, Priority.AGAIN_SCORE)
-        if method == Method.SCORE
-        else (Priority.NEW_COT, Priority.AGAIN_COT)
+        (Priority.NEW_SCORE, Priority.AGAIN_SCORE) if method == Method.SCORE else (Priority.NEW_COT, Priority.AGAIN_COT)
     )
     total = 0
     batch: list[JudgingRequest] = []

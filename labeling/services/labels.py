@@ -88,7 +88,7 @@ def undo(project: Project, *, annotator: User) -> Claim:
         .order_by("-pk")
         .first()
     )
-    if label is None or label.claim is None:
+    if label is None or label.claim_id is None:
         raise NothingToUndo
     if not Label.objects.filter(pk=label.pk, withdrawn=False).update(withdrawn=True):
         raise NothingToUndo
@@ -149,7 +149,13 @@ def _after_reveal(label: Label, kind: LabelRevision.Kind, stored: str) -> Label:
 
 def _revision(label: Label, kind: LabelRevision.Kind, *, after: str, by: User) -> None:
     LabelRevision.objects.create(
-        label=label, kind=kind, before=label.final_choice, after=after, blind=label.revealed_at is None, by=by, at=timezone.now()
+        label=label,
+        kind=kind,
+        before=label.final_choice,
+        after=after,
+        blind=label.revealed_at is None,
+        by=by,
+        at=timezone.now(),
     )
 
 

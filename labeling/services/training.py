@@ -53,8 +53,7 @@ def readiness(project: Project) -> Readiness:
         holdout_pairs=len(holdout),
         gate_pairs=len(gate),
         methods=[
-            (value, label, expected_seconds(value, len(training)))
-            for value, label in Project.RetrainMethod.choices
+            (value, label, expected_seconds(value, len(training))) for value, label in Project.RetrainMethod.choices
         ],
     )
 
@@ -162,9 +161,7 @@ def fail(run: TrainingRun, error: str) -> bool:
 def waiting_runs() -> list[int]:
     """Runs that a worker should take: queued ones and those whose worker fell silent."""
     silent = Q(state=State.RUNNING, leased_until__lt=timezone.now())
-    return list(
-        TrainingRun.objects.filter(Q(state=State.QUEUED) | silent).order_by("pk").values_list("pk", flat=True)
-    )
+    return list(TrainingRun.objects.filter(Q(state=State.QUEUED) | silent).order_by("pk").values_list("pk", flat=True))
 
 
 def apply_policies() -> list[TrainingRun]:
@@ -174,9 +171,7 @@ def apply_policies() -> list[TrainingRun]:
         if new_blind_labels(project) < (project.retrain_after or 0):
             continue
         try:
-            started.append(
-                request_run(project, method=project.retrain_method, trigger=TrainingRun.Trigger.POLICY)
-            )
+            started.append(request_run(project, method=project.retrain_method, trigger=TrainingRun.Trigger.POLICY))
         except CannotRetrain:
             continue
     return started

@@ -1,0 +1,105 @@
+"""Run an engine command in a process of its own, and follow its progress file. Knows no row: the caller reports."""
+
+import ctypes
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+POLL_SECONDS = 1.0
+GRACE_SECONDS = 30.0
+CANCELLED = 3
+PERMANENT = 2
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+ProgressLine = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How an engine process ended."""
+
+    code: int
+    errors: str
+
+    @property
+    def cancelled(self) -> bool:
+        return self.code == CANCELLED
+
+
+def run_engine(
+    arguments: Sequence[str],
+    *,
+    out: Path,
+    tick: Callable[[list[ProgressLine]], bool],
+) -> Ended:
+    """Run `python -m genrm_engine …` to its end, calling `tick` every second with the new progress lines.
+
+    When `tick` returns False the process is asked to stop (by the file `cancel`), and killed if it does not. It
+    dies with its parent, so a killed worker leaves no training behind.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "cancel").unlink(missing_ok=True)
+    progress = _Tail(out / "progress.jsonl")
+    with (out / "stderr.log").open("ab") as errors, _started(arguments, errors) as process:
+        deadline: float | None = None
+        while process.poll() is None:
+            time.sleep(POLL_SECONDS)
+            if not tick(progress.read()) and deadline is None:
+                (out / "cancel").touch()
+                deadline = time.monotonic() + GRACE_SECONDS
+            if deadline is not None and time.monotonic() > deadline:
+                process.kill()
+        tick(progress.read())
+    code = CANCELLED if deadline is not None else process.returncode
+    return Ended(code, _last_lines(out / "stderr.log"))
+
+
+@contextmanager
+def _started(arguments: Sequence[str], errors: Any) -> Iterator["subprocess.Popen[bytes]"]:
+    command = [sys.executable, "-m", "genrm_engine", *arguments]
+    process = subprocess.Popen(  # noqa: S603  our own interpreter and module
+        command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, preexec_fn=_die_with_parent
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def _die_with_parent() -> None:
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class _Tail:
+    """Reads the lines that were added to a JSONL file since the last look."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.offset = path.stat().st_size if path.exists() else 0
+        self.rest = b""
+
+    def read(self) -> list[ProgressLine]:
+        if not self.path.exists():
+            return []
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            added = file.read()
+        self.offset += len(added)
+        *lines, self.rest = (self.rest + added).split(b"\n")
+        return [json.loads(line) for line in lines if line.strip()]
+
+
+def _last_lines(path: Path, *, size: int = 4000) -> str:
+    text = path.read_bytes()[-size:].decode("utf-8", errors="replace")
+    return text.strip()

@@ -1,0 +1,25 @@
+"""Figures brought up to date, the sweep and the retraining policies."""
+
+from labeling import jobs
+from labeling.services import housekeeping, training
+from workers.app import app
+
+
+@app.task(name=jobs.REFRESH_PAIRS)
+def refresh_pairs(pair_ids: list[int]) -> None:
+    housekeeping.refresh_pairs(pair_ids)
+
+
+@app.task(name=jobs.REFRESH_PROJECT)
+def refresh_project(project_id: int) -> None:
+    housekeeping.refresh_project(project_id)
+
+
+@app.task(name=jobs.SWEEP, ignore_result=True)
+def sweep() -> dict[str, int]:
+    return housekeeping.sweep()
+
+
+@app.task(name=jobs.APPLY_POLICIES)
+def apply_retraining_policies() -> list[int]:
+    return [run.pk for run in training.apply_policies()]

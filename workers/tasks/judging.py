@@ -1,0 +1,68 @@
+"""Judge what waits, in chunks far below every time-out, and send the job again while something is left."""
+
+import time
+
+import structlog
+from django.conf import settings
+
+from genrm_engine.device import acquire_device
+from genrm_engine.errors import EngineError
+from genrm_engine.judge import judge
+from labeling import jobs
+from labeling.models import JudgingRequest
+from labeling.queries import DEVICES
+from labeling.services import judging
+from workers import resident
+from workers.app import app
+
+BURST_SECONDS = 10.0
+"""How long a job keeps judging before it lets others (a training run) have the device."""
+
+log = structlog.get_logger(__name__)
+
+
+@app.task(name=jobs.JUDGE)
+def judge_waiting() -> int:
+    """Judge chunks for a few seconds under the device's lease; returns how many pairs were judged.
+
+    If a training run holds the device nothing is done: the sweep asks again.
+    """
+    if not judging.anything_waiting():
+        return 0
+    lease = acquire_device(settings.HOME / DEVICES, settings.ENV.device, holder="judging", wait=False)
+    if lease is None:
+        if settings.ENV.device != "cpu":
+            resident.unload()  # a training run needs the memory more
+        return 0
+    with lease:
+        done = _burst()
+    if done and judging.anything_waiting():
+        jobs.send(jobs.JUDGE, {})
+    return done
+
+
+def _burst() -> int:
+    until = time.monotonic() + BURST_SECONDS
+    done = 0
+    while time.monotonic() < until and (requests := judging.lease_chunk()):
+        if not _judge_chunk(requests):
+            break
+        done += len(requests)
+    return done
+
+
+def _judge_chunk(requests: list[JudgingRequest]) -> bool:
+    """Judge one chunk; a failure is written to its requests and never loses them."""
+    first = requests[0]
+    try:
+        judged = judge(
+            [judging.to_engine(request.pair) for request in requests],
+            backend=resident.judge_backend(first.judge),
+            settings=judging.settings_of(first.pair.project, first.method),
+        )
+    except EngineError as error:
+        log.warning("judging failed", judge=first.judge.name, error=str(error))
+        judging.give_back(requests, error=str(error), permanent=error.permanent)
+        return False
+    judging.store(requests, judged)
+    return True
