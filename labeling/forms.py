@@ -93,7 +93,9 @@ class SettleForm(forms.Form):
 
 
 class ImportForm(forms.Form):
-    file = forms.FileField(label="JSON Lines file", widget=forms.FileInput(attrs={"accept": ".jsonl,.ndjson,.json,.txt"}))
+    file = forms.FileField(
+        label="JSON Lines file", widget=forms.FileInput(attrs={"accept": ".jsonl,.ndjson,.json,.txt"})
+    )
 
 
 class RetrainForm(forms.Form):

@@ -25,7 +25,9 @@ class LabelerRequest(HttpRequest):
 
 def page(
     *methods: str,
-) -> Callable[[Callable[Concatenate[LabelerRequest, P], HttpResponse]], Callable[Concatenate[HttpRequest, P], HttpResponse]]:
+) -> Callable[
+    [Callable[Concatenate[LabelerRequest, P], HttpResponse]], Callable[Concatenate[HttpRequest, P], HttpResponse]
+]:
     """A view for signed-in people. Its answers are private, never cached, and differ for htmx."""
 
     def decorate(

@@ -23,7 +23,14 @@ TAGS = {
     *("a", "blockquote", "br", "code", "del", "em", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre", "s", "span"),
     *("strong", "table", "tbody", "td", "th", "thead", "tr", "ul"),
 }
-ATTRIBUTES = {"a": {"href", "title"}, "span": {"class"}, "td": {"class"}, "th": {"class"}, "ol": {"start"}, "pre": {"tabindex"}}
+ATTRIBUTES = {
+    "a": {"href", "title"},
+    "span": {"class"},
+    "td": {"class"},
+    "th": {"class"},
+    "ol": {"start"},
+    "pre": {"tabindex"},
+}
 SAFE_CLASS = re.compile(r"(align-(left|right|center)|[a-z][a-z0-9]{0,2})")
 
 

@@ -61,9 +61,15 @@ def duration(seconds: float | None) -> str:
 
 
 @register.filter
-def share(part: float, whole: float) -> float:
-    """Between 0 and 1; nothing of nothing is 0."""
-    return min(1.0, part / whole) if whole else 0.0
+def words(name: str) -> str:
+    """A field's name as words: "dpo_pairs" is "dpo pairs"."""
+    return name.replace("_", " ")
+
+
+@register.filter
+def figure(value: object) -> str:
+    """A number of an unknown kind: a count as it is, a fraction with three digits."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
 from labeling import access, queries
-from labeling.errors import AlreadySettled
+from labeling.errors import LabelingError
 from labeling.forms import SettleForm
 from labeling.http import LabelerRequest, page
 from labeling.models import Member, Pair
@@ -30,7 +30,7 @@ def dossier(request: LabelerRequest, slug: str, pair_id: int) -> HttpResponse:
     if form.is_valid():
         try:
             flag_service.settle(pair, by=request.user, **form.cleaned_data)
-        except AlreadySettled as error:
+        except LabelingError as error:
             form.add_error(None, str(error))
         else:
             messages.success(request, f"Settled {pair}.")

@@ -4,7 +4,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect
 
 from labeling import access
-from labeling.errors import ClaimGone, NothingToUndo
+from labeling.errors import ClaimGone, LabelingError, NothingToUndo
 from labeling.forms import CommitForm, ReportForm, SkipForm
 from labeling.http import LabelerRequest, page, wants_partial
 from labeling.services import claims, labels, reveals
@@ -27,7 +27,7 @@ def commit(request: LabelerRequest, claim_id: int) -> HttpResponse:
     verdict = form.cleaned_data.pop("verdict")
     try:
         saved = labels.commit_label(claim, choice=verdict.choice, strength=verdict.strength, **form.cleaned_data)
-    except ClaimGone as error:
+    except LabelingError as error:
         return stage.refused(request, claim.pair.project, error)
     if not wants_partial(request):
         return redirect("labeling:label-reveal", saved.pk)
@@ -69,7 +69,9 @@ def report(request: LabelerRequest, claim_id: int) -> HttpResponse:
     if not form.is_valid():
         return stage.show_claim(request, claim, status=422, notice=" ".join(form.errors.get("comment", [])))
     flag_service.report(claim, **form.cleaned_data)
-    return stage.show_claim(request, claim, notice="Reported: an adjudicator will look at this pair. It is still yours to label.")
+    return stage.show_claim(
+        request, claim, notice="Reported: an adjudicator will look at this pair. It is still yours to label."
+    )
 
 
 @page("POST")

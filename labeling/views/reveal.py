@@ -14,6 +14,8 @@ from labeling.views import stage
 def reveal(request: LabelerRequest, label_id: int) -> HttpResponse:
     """The judge's verdict once there is one; polled while the annotator looks at the labelled pair."""
     label = access.label_for(request.user, label_id)
+    if label.withdrawn:
+        return stage.advance(request, label.pair.project, notice="This label was undone.")
     shown = reveals.reveal(label)
     if shown.state == "hidden":
         return stage.advance(request, label.pair.project)

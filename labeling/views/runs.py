@@ -21,6 +21,11 @@ class Measured:
     name: str
     metrics: dict[str, float | None]
 
+    @property
+    def span(self) -> float:
+        """Width of the accuracy's interval."""
+        return (self.metrics.get("accuracy_high") or 0.0) - (self.metrics.get("accuracy_low") or 0.0)
+
 
 @page("GET")
 def run(request: LabelerRequest, run_id: int) -> HttpResponse:

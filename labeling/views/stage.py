@@ -13,6 +13,7 @@ from labeling.forms import CommitForm, revisions_for, verdicts_for
 from labeling.http import LabelerRequest, render_page, wants_partial
 from labeling.models import Claim, Label, Project
 from labeling.services import claims, reveals
+from labeling.services.labels import to_shown
 
 TEMPLATE = "labeling/label.html"
 SAVED = "Saved."
@@ -72,7 +73,7 @@ def show_reveal(request: LabelerRequest, label: Label, reveal: reveals.Reveal) -
         "pair": label.pair,
         "sides": sides_of(claim),
         "label": label,
-        "own": revision_of(label, claim),
+        "own": to_shown(label.final_choice, swapped=claim.swapped),
         "revisions": revisions_for(project),
         "reveal": reveal,
         "today": queries.labelled_today(project, request.user),
@@ -100,9 +101,3 @@ def sides_of(claim: Claim) -> list[tuple[str, str, str]]:
     texts = [claim.pair.response_a, claim.pair.response_b]
     left, right = reversed(texts) if claim.swapped else texts
     return [("left", "Left", left), ("right", "Right", right)]
-
-
-def revision_of(label: Label, claim: Claim) -> str:
-    """The annotator's current verdict as they see the pair."""
-    from_stored = {"a": "right", "b": "left"} if claim.swapped else {"a": "left", "b": "right"}
-    return from_stored.get(label.final_choice, label.final_choice)

@@ -1,0 +1,84 @@
+// Keys press what is printed on them: <button data-key="1 ArrowLeft">. A key never fires while somebody types, with a
+// modifier, or when it is held down.
+
+const TYPING = "input:not([type=radio]):not([type=checkbox]):not([type=submit]), textarea, select, [contenteditable]";
+const PRESSABLE = "a, button, summary, [role=button]";
+const BOUNCE_MS = 150; // the same key again within this time is a bouncing key, not a second verdict
+
+let last = { key: "", at: 0 };
+
+function typing(target) {
+  return target instanceof Element && target.closest(TYPING) !== null;
+}
+
+function scrollsSideways(target) {
+  const box = target instanceof Element ? target.closest("[tabindex]") : null;
+  return box !== null && box.scrollWidth > box.clientWidth + 1;
+}
+
+function find(key) {
+  const wanted = key.length === 1 ? key.toLowerCase() : key;
+  for (const element of document.querySelectorAll("[data-key]")) {
+    const usable = !element.matches(":disabled") && element.getClientRects().length > 0;
+    if (usable && element.dataset.key.split(" ").includes(wanted)) return element;
+  }
+  return null;
+}
+
+function press(element) {
+  if (element.matches(TYPING)) element.focus();
+  else element.click();
+}
+
+function ignored(event) {
+  if (event.defaultPrevented || event.isComposing || event.repeat) return true;
+  if (event.ctrlKey || event.altKey || event.metaKey) return true;
+  if (event.shiftKey && event.key !== "?") return true;
+  if (event.key === "Enter" && event.target instanceof Element && event.target.closest(PRESSABLE)) return true;
+  return event.key.startsWith("Arrow") && scrollsSideways(event.target);
+}
+
+function leave(event) {
+  const open = document.querySelector("details.pop[open]");
+  if (typing(event.target)) event.target.blur();
+  if (open) {
+    open.open = false;
+    open.querySelector("summary").focus();
+    document.activeElement.blur();
+  }
+}
+
+document.addEventListener("keydown", (event) => {
+  if (document.querySelector("dialog[open]")) return;
+  if (event.key === "Escape") return leave(event);
+  if (typing(event.target) || ignored(event)) return;
+  const element = find(event.key);
+  if (!element) return;
+  event.preventDefault();
+  const now = performance.now();
+  if (last.key === event.key && now - last.at < BOUNCE_MS) return;
+  last = { key: event.key, at: now };
+  press(element);
+});
+
+document.addEventListener("click", (event) => {
+  const opener = event.target instanceof Element ? event.target.closest("[data-dialog]") : null;
+  if (opener) document.getElementById(opener.dataset.dialog).showModal();
+});
+
+// One pop-up at a time, and straight into its field.
+document.addEventListener(
+  "toggle",
+  (event) => {
+    const opened = event.target;
+    if (!(opened instanceof HTMLDetailsElement) || !opened.open || !opened.classList.contains("pop")) return;
+    for (const other of document.querySelectorAll("details.pop[open]")) if (other !== opened) other.open = false;
+    if (!opened.hasAttribute("data-restored")) opened.querySelector("[data-focus-on-open]")?.focus();
+    opened.removeAttribute("data-restored");
+  },
+  true,
+);
+
+document.addEventListener("click", (event) => {
+  for (const open of document.querySelectorAll("details.pop[open]")) if (!open.contains(event.target)) open.open = false;
+});
