@@ -281,8 +281,8 @@ def _notice(project: Project, champion: Deployment) -> str:
     figures = champion.measured
     if figures.get("n"):
         measured = (
-            f"On {figures['n']} blind hold-out labels {champion.judge} agrees with people in "
-            f"{figures['accuracy']:.0%} of the pairs and names the same winner after a swap in {figures['consistency']:.0%}."
+            f"On {figures['n']} blind hold-out labels {champion.judge} agrees with people in {figures['accuracy']:.0%} "
+            f"of the pairs and names the same winner after a swap in {figures['consistency']:.0%}."
         )
     else:
         measured = f"{champion.judge} has not been measured on hold-out labels yet."

@@ -1,8 +1,7 @@
 """Run an engine command in a process of its own, and follow its progress file. Knows no row: the caller reports."""
 
-import ctypes
 import json
-import signal
+import os
 import subprocess
 import sys
 import time
@@ -15,9 +14,6 @@ from typing import Any
 POLL_SECONDS = 1.0
 GRACE_SECONDS = 30.0
 CANCELLED = 3
-PERMANENT = 2
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 ProgressLine = dict[str, Any]
 
@@ -64,21 +60,14 @@ def run_engine(
 
 @contextmanager
 def _started(arguments: Sequence[str], errors: Any) -> Iterator["subprocess.Popen[bytes]"]:
-    command = [sys.executable, "-m", "genrm_engine", *arguments]
-    process = subprocess.Popen(  # noqa: S603  our own interpreter and module
-        command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, preexec_fn=_die_with_parent
-    )
+    command = [sys.executable, "-m", "workers.child", str(os.getpid()), *arguments]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
     try:
         yield process
     finally:
         if process.poll() is None:
             process.kill()
             process.wait()
-
-
-def _die_with_parent() -> None:
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class _Tail:

@@ -46,5 +46,5 @@ def spec_of(judge: JudgeVersion) -> BackendSpec:
 def weights_of(judge: JudgeVersion) -> Path:
     """The folder of a judge's weights; the embedded model is converted on its first use."""
     if judge.base_model == EMBEDDED and judge.method == "base":
-        return ensure_converted(settings.HOME, progress=lambda line: log.info(line))
+        return ensure_converted(settings.HOME, progress=log.info)
     return Path(settings.HOME, judge.weights)

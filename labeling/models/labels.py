@@ -54,7 +54,7 @@ class Claim(models.Model):
 
 
 class Label(models.Model):
-    """A person's verdict. `choice` is the first, blind one and is what trains and evaluates; `final_choice` may differ."""
+    """A person's verdict. `choice` is the first one, which trains and evaluates if blind; `final_choice` may differ."""
 
     class Source(models.TextChoices):
         CLAIM = "claim", "labelled here"
@@ -78,7 +78,7 @@ class Label(models.Model):
     withdrawn = models.BooleanField(default=False, help_text="undone, and not yet labelled again")
     revealed_at = models.DateTimeField(null=True, blank=True, help_text="when the judge's verdict was first shown")
     revealed_judge = models.ForeignKey(JudgeVersion, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
-    idempotency_key = models.CharField(max_length=64, null=True, blank=True, unique=True)  # noqa: DJ001  NULLs are distinct
+    idempotency_key = models.CharField(max_length=64, null=True, blank=True, unique=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -63,7 +63,7 @@ def expire_claims(*, project: Project | None = None) -> int:
 
 
 def open_pairs_of(project: Project, annotator: User) -> QuerySet[Pair]:
-    """Pairs with a free slot that this annotator has neither held, labelled nor skipped (an expired lease may return)."""
+    """Pairs with a free slot that this annotator has neither held nor skipped (an expired lease may return)."""
     of_pair = Claim.objects.filter(pair=OuterRef("pk"))
     own = of_pair.filter(annotator=annotator).exclude(state=Claim.State.EXPIRED)
     held = of_pair.filter(state__in=Claim.HELD)

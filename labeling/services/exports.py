@@ -1,4 +1,4 @@
-"""Labels on their way out, one at a time: human, by the judge (synthetic) or the consensus; strict or with provenance."""
+"""Labels on their way out, one at a time: by people, by the judge (synthetic) or their consensus."""
 
 from collections.abc import Iterator
 from typing import Any, Literal

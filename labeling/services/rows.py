@@ -78,7 +78,7 @@ def to_row(raw: dict[str, Any]) -> Row:
 
 
 def _from_trl(raw: dict[str, Any]) -> Row:
-    """The chosen response becomes A or B by the content's hash, and the file's choice a label of the annotator `file`."""
+    """The chosen response becomes A or B by the content's hash, the file's choice a label of the annotator `file`."""
     chosen, rejected = raw["chosen"], raw["rejected"]
     if raw.get("prompt") is not None:
         prompt = _prompt(raw["prompt"])

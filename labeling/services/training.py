@@ -1,6 +1,5 @@
 """Training runs as rows: ask for one, take it, report on it, end it. The worker runs the engine; nothing here does."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any

@@ -1,0 +1,129 @@
+"""Fixtures of every test: a data folder of its own, a fast hasher, and Alice, Bob and Charlie."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+# Before Django reads its settings.
+os.environ["TANDEM_HOME"] = tempfile.mkdtemp(prefix="tandem-test-")
+os.environ.setdefault("TANDEM_JUDGE_BACKEND", "scripted")
+os.environ.setdefault("TANDEM_JUDGE_MODEL", "scripted:longer")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+from django.conf import settings as django_settings
+from django.contrib.auth.models import User
+from django.test import Client
+
+from labeling import jobs
+from labeling.models import Deployment, JudgeVersion, Member, Pair, Project
+from tests import factories
+
+Sent = list[tuple[str, dict[str, Any]]]
+
+
+def pytest_configure() -> None:
+    django_settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    django_settings.STORAGES = {
+        **django_settings.STORAGES,
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    }
+    django_settings.AXES_ENABLED = False
+
+
+@pytest.fixture(autouse=True)
+def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
+    """The jobs sent to the broker, instead of a broker."""
+    found: Sent = []
+    monkeypatch.setattr(jobs, "send", lambda name, kwargs: found.append((name, kwargs)))
+    return found
+
+
+@pytest.fixture
+def home(tmp_path: Path, settings: Any) -> Iterator[Path]:
+    """A data folder for this test alone."""
+    settings.HOME = tmp_path
+    yield tmp_path
+
+
+@pytest.fixture
+def project(db: None) -> Project:
+    return factories.ProjectFactory.create(slug="stories")
+
+
+@pytest.fixture
+def alice(project: Project) -> User:
+    """Manages the project."""
+    return _member(project, "alice", Member.Role.MANAGER)
+
+
+@pytest.fixture
+def bob(project: Project) -> User:
+    """Annotates."""
+    return _member(project, "bob", Member.Role.ANNOTATOR)
+
+
+@pytest.fixture
+def dora(project: Project) -> User:
+    """Adjudicates."""
+    return _member(project, "dora", Member.Role.ADJUDICATOR)
+
+
+@pytest.fixture
+def charlie(db: None) -> User:
+    """A stranger to the project."""
+    return User.objects.create_user("charlie", password="charlie-password")
+
+
+@pytest.fixture
+def as_alice(alice: User) -> Client:
+    return _logged_in(alice)
+
+
+@pytest.fixture
+def as_bob(bob: User) -> Client:
+    return _logged_in(bob)
+
+
+@pytest.fixture
+def as_dora(dora: User) -> Client:
+    return _logged_in(dora)
+
+
+@pytest.fixture
+def as_charlie(charlie: User) -> Client:
+    return _logged_in(charlie)
+
+
+@pytest.fixture
+def judge(db: None) -> JudgeVersion:
+    return factories.JudgeVersionFactory.create()
+
+
+@pytest.fixture
+def champion(project: Project, judge: JudgeVersion) -> Deployment:
+    """A trusted champion whose scores count."""
+    return factories.DeploymentFactory.create(project=project, judge=judge, trusted=True)
+
+
+@pytest.fixture
+def pair(project: Project) -> Pair:
+    return factories.PairFactory.create(project=project)
+
+
+def make_pair(project: Project, **fields: Any) -> Pair:
+    return factories.PairFactory.create(project=project, **fields)
+
+
+def _member(project: Project, name: str, role: Member.Role) -> User:
+    user = User.objects.create_user(name, password=f"{name}-password")
+    Member.objects.create(project=project, user=user, role=role)
+    return user
+
+
+def _logged_in(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
