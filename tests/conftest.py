@@ -1,19 +1,9 @@
-"""Fixtures of every test: a data folder of its own, a fast hasher, and Alice, Bob and Charlie."""
+"""Fixtures of every test: no broker, and Alice, Bob, Dora and Charlie."""
 
-import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# Before Django reads its settings.
-os.environ["TANDEM_HOME"] = tempfile.mkdtemp(prefix="tandem-test-")
-os.environ.setdefault("TANDEM_JUDGE_BACKEND", "scripted")
-os.environ.setdefault("TANDEM_JUDGE_MODEL", "scripted:longer")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
 import pytest
-from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.test import Client
 
@@ -22,15 +12,6 @@ from labeling.models import Deployment, JudgeVersion, Member, Pair, Project
 from tests import factories
 
 Sent = list[tuple[str, dict[str, Any]]]
-
-
-def pytest_configure() -> None:
-    django_settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    django_settings.STORAGES = {
-        **django_settings.STORAGES,
-        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
-    }
-    django_settings.AXES_ENABLED = False
 
 
 @pytest.fixture(autouse=True)
@@ -42,10 +23,10 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
 
 
 @pytest.fixture
-def home(tmp_path: Path, settings: Any) -> Iterator[Path]:
+def home(tmp_path: Path, settings: Any) -> Path:
     """A data folder for this test alone."""
     settings.HOME = tmp_path
-    yield tmp_path
+    return tmp_path
 
 
 @pytest.fixture

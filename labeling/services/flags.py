@@ -24,8 +24,9 @@ def refresh(pair: Pair) -> None:
     labels = list(Label.objects.filter(pair=pair, withdrawn=False))
     champion = champion_of(pair.project)
     due: dict[str, dict[str, object]] = {}
-    if {"a", "b"} <= {label.final_choice for label in labels}:
-        due[Kind.ANNOTATORS_SPLIT] = {"choices": sorted(label.final_choice for label in labels)}
+    verdicts = [label.final_choice for label in labels if label.source != Label.Source.ADJUDICATION]
+    if {"a", "b"} <= set(verdicts) and len(verdicts) == len(labels):
+        due[Kind.ANNOTATORS_SPLIT] = {"choices": sorted(verdicts)}
     if pair.gold and any(label.choice != pair.gold for label in labels if label.source == Label.Source.CLAIM):
         due[Kind.GOLD_MISSED] = {"gold": pair.gold}
     if champion is not None and current is not None and (detail := _disagreement(pair, champion, current.choice)):

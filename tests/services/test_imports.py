@@ -1,0 +1,208 @@
+"""Imports: what is taken, what is rejected and why, and that the same file twice adds nothing."""
+
+import gzip
+import io
+import json
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from labeling.errors import ImportRefused
+from labeling.models import ImportBatch, JudgingRequest, Label, Pair, Project
+from labeling.services.imports import import_file
+from labeling.services.rows import BadRow, parse_line, to_row
+
+PAIR: dict[str, Any] = {"id": "p1", "prompt": "Why?", "response_a": "Because.", "response_b": "Why not?"}
+
+
+def load(project: Project, *rows: object, name: str = "pairs.jsonl") -> ImportBatch:
+    lines = [row if isinstance(row, bytes) else json.dumps(row).encode() for row in rows]
+    return import_file(project, file=io.BytesIO(b"\n".join(lines) + b"\n"), filename=name)
+
+
+def reasons(batch: ImportBatch) -> dict[int, str]:
+    return {line.number: line.reason for line in batch.rejected_lines.all()}
+
+
+def test_a_pair_comes_with_its_labels_and_asks_for_judgements(project: Project) -> None:
+    labels = [{"annotator": "ada", "choice": "a"}, {"annotator": "ben", "choice": "tie"}]
+    batch = load(project, {**PAIR, "labels": labels, "gold": "a", "meta": {"group_key": "g"}, "source": "test"})
+    pair = Pair.objects.get()
+    assert (batch.imported, batch.labels, batch.rejected) == (1, 2, 0)
+    assert pair.prompt == [{"role": "user", "content": "Why?"}]
+    assert (pair.group_key, pair.gold, pair.meta["source"]) == ("g", "a", "test")
+    assert set(Label.objects.values_list("external_annotator", "choice", "blind", "source")) == {
+        ("ada", "a", True, "import"),
+        ("ben", "tie", True, "import"),
+    }
+    assert JudgingRequest.objects.count() == 2
+
+
+def test_the_same_file_twice_adds_nothing(project: Project) -> None:
+    first, second = load(project, PAIR), load(project, PAIR)
+    assert first == second
+    assert Pair.objects.count() == 1
+
+
+def test_the_same_pair_in_another_file_also_mirrored_is_a_duplicate(project: Project) -> None:
+    load(project, PAIR)
+    mirrored = {**PAIR, "id": "p2", "response_a": PAIR["response_b"], "response_b": PAIR["response_a"]}
+    batch = load(project, PAIR, mirrored, {**PAIR, "id": "p3", "prompt": "How?"})
+    assert (batch.imported, batch.duplicates) == (1, 2)
+
+
+def test_another_pair_with_a_known_id_is_rejected(project: Project) -> None:
+    load(project, PAIR)
+    batch = load(project, {**PAIR, "prompt": "Something else?"})
+    assert reasons(batch) == {1: "id: the project has another pair with the id 'p1'"}
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (b"{", "not JSON"),
+        (b"\xff\xfe{}", "not UTF-8 (byte 1)"),
+        (b"[1]", "not a JSON object"),
+        ({}, "prompt: missing"),
+        ({**PAIR, "prompt": 3}, "prompt: neither text nor"),
+        ({**PAIR, "prompt": [{"role": "wizard", "content": "x"}]}, "unknown role 'wizard'"),
+        ({**PAIR, "response_a": "  "}, "response_a: empty"),
+        ({**PAIR, "response_b": None}, "response_b: missing"),
+        ({**PAIR, "response_b": 5}, "response_b: not text"),
+        ({**PAIR, "response_b": PAIR["response_a"]}, "identical"),
+        ({**PAIR, "response_b": "x" * 200_001}, "response_b: 200,001 characters"),
+        ({**PAIR, "response_b": "a\x00b"}, "response_b: contains a NUL"),
+        (b'{"id": 1, "prompt": "x", "response_a": "\\ud800", "response_b": "y"}', "surrogate"),
+        ({**PAIR, "labels": [{"annotator": "ada", "choice": "c"}]}, "labels: entry 1: choice 'c'"),
+        ({**PAIR, "labels": [{"choice": "a"}]}, "labels: entry 1 names no annotator"),
+        ({**PAIR, "gold": "left"}, "gold: 'left'"),
+        ({**PAIR, "id": "x" * 201}, "id: 201 characters"),
+        ({**PAIR, "meta": []}, "meta: not"),
+        (b'{"a":' * 100_000, "not JSON"),
+        ({"chosen": "x", "rejected": "y"}, "prompt: missing"),
+    ],
+)
+def test_a_bad_line_is_rejected_by_name_and_the_others_are_taken(project: Project, row: object, reason: str) -> None:
+    if row == {**PAIR, "meta": []}:
+        row = {**PAIR, "meta": [1]}
+    batch = load(project, row, {**PAIR, "id": "good", "prompt": "Who?"})
+    assert (batch.imported, batch.rejected) == (1, 1)
+    assert reason in reasons(batch)[1]
+
+
+def test_trl_explicit_and_implicit_rows(project: Project) -> None:
+    conversation = [{"role": "user", "content": "Hi"}]
+    batch = load(
+        project,
+        {"prompt": "Q1", "chosen": "good", "rejected": "bad"},
+        {"prompt": conversation, "chosen": [{"role": "assistant", "content": "yes"}], "rejected": "no"},
+        {
+            "chosen": [*conversation, {"role": "assistant", "content": "better"}],
+            "rejected": [*conversation, {"role": "assistant", "content": "worse"}],
+        },
+    )
+    assert (batch.imported, batch.labels) == (3, 3)
+    for label in Label.objects.select_related("pair"):
+        chosen = label.pair.response_a if label.choice == "a" else label.pair.response_b
+        assert chosen in ("good", "yes", "better")
+
+
+def test_gzip_a_header_and_blank_lines(project: Project) -> None:
+    text = b'\xef\xbb\xbf{"header": {"note": "made for a test"}}\n\n' + json.dumps(PAIR).encode()
+    batch = import_file(project, file=io.BytesIO(gzip.compress(text)), filename="pairs.jsonl.gz")
+    assert (batch.imported, batch.note) == (1, "made for a test")
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", gzip.compress(json.dumps(PAIR).encode())[:-9]])
+def test_an_unreadable_file_is_refused_whole(project: Project, content: bytes) -> None:
+    with pytest.raises(ImportRefused):
+        import_file(project, file=io.BytesIO(content), filename="broken")
+    assert not Pair.objects.exists()
+    assert not ImportBatch.objects.exists()
+
+
+def test_all_pairs_of_a_group_are_on_one_side_and_the_shares_hold(project: Project) -> None:
+    project.audit_share = 0.2
+    project.save()
+    rows = [
+        {
+            "id": f"{group}-{n}",
+            "prompt": f"{group} {n}",
+            "response_a": "x",
+            "response_b": "y",
+            "meta": {"group_key": group},
+        }
+        for group in (f"g{number}" for number in range(400))
+        for n in range(2)
+    ]
+    load(project, *rows)
+    sides = {(pair.group_key, pair.part) for pair in Pair.objects.all()}
+    assert len(sides) == 400
+    parts = Counter(part for _group, part in sides)
+    assert 0.23 < 1 - parts[""] / 400 < 0.37
+    assert parts["gate"] > parts["calibration"] > 0 < parts["test"]
+    audited = Pair.objects.filter(audit=True)
+    assert 0.14 < audited.count() / Pair.objects.filter(part="").count() < 0.26
+    assert not audited.exclude(part="").exists()
+
+
+@given(
+    st.binary(max_size=60)
+    | st.recursive(st.none() | st.booleans() | st.text(), st.lists).map(lambda v: json.dumps(v).encode())
+)
+def test_any_bytes_give_a_row_or_a_reason(line: bytes) -> None:
+    with suppress(BadRow):
+        to_row(parse_line(line))
+
+
+@hypothesis_settings(suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            name: st.none()
+            | st.integers()
+            | st.text(max_size=5)
+            | st.lists(st.none() | st.text(max_size=3), max_size=2)
+            for name in ("id", "prompt", "response_a", "response_b", "chosen", "rejected", "labels", "gold", "meta")
+        },
+    )
+)
+def test_any_object_gives_a_row_or_a_reason_that_names_the_field(raw: dict[str, Any]) -> None:
+    reason = ""
+    try:
+        to_row(raw)
+    except BadRow as error:
+        reason = str(error)
+    assert not reason or reason.split(":")[0].split(",")[0] in raw or "missing" in reason
+
+
+def test_the_demo_file_is_taken_whole(project: Project) -> None:
+    path = Path(settings.BASE_DIR, "demo", "pairs.jsonl")
+    with path.open("rb") as file:
+        batch = import_file(project, file=file, filename=path.name)
+    assert batch.rejected == 0
+    assert batch.imported >= 240
+    assert "no research data" in batch.note
+
+
+def test_the_command_prints_what_happened(project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps(PAIR) + "\n{\n")
+    call_command("import_pairs", project.slug, str(path))
+    captured = capsys.readouterr()
+    assert "1 pairs imported" in captured.out
+    assert "line 2: not JSON" in captured.err
+    with pytest.raises(CommandError, match="no project 'nowhere'"):
+        call_command("import_pairs", "nowhere", str(path))
+    with pytest.raises(CommandError, match="No such file"):
+        call_command("import_pairs", project.slug, str(tmp_path / "absent"))
