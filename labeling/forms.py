@@ -9,7 +9,8 @@ from labeling.models import Project
 COMMENT_LIMIT = 5000
 SHOWN = [("left", "Left"), ("right", "Right"), ("tie", "Tie"), ("both_bad", "Both bad")]
 STORED = [("a", "A"), ("b", "B"), ("tie", "Tie"), ("both_bad", "Both bad")]
-REPORT_HELP = "What is wrong with this pair? An adjudicator will read it."
+REPORT_NEEDS = "A report needs a comment: what is wrong with this pair?"
+REASON_TOO_LONG = "The reason is too long: 200 characters at most."
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class SkipForm(forms.Form):
 
 
 class ReportForm(forms.Form):
-    comment = forms.CharField(max_length=COMMENT_LIMIT, error_messages={"required": REPORT_HELP})
+    comment = forms.CharField(max_length=COMMENT_LIMIT, error_messages={"required": REPORT_NEEDS})
 
 
 class SettleForm(forms.Form):

@@ -1,6 +1,6 @@
 """What every page shares: the signed-in request, login that htmx understands, one template for page and partial."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Concatenate, ParamSpec, cast
 
@@ -64,8 +64,8 @@ def wants_partial(request: LabelerRequest, target: str = "") -> bool:
 
 
 def render_page(
-    request: LabelerRequest, template: str, partial: str, *, status: int = 200, target: str = "", **context: object
+    request: LabelerRequest, template: str, partial: str, context: Mapping[str, object], *, status: int = 200
 ) -> HttpResponse:
     """The whole page, or only its partial when htmx swaps that region."""
-    name = f"{template}#{partial}" if wants_partial(request, target) else template
-    return render(request, name, context, status=status)
+    name = f"{template}#{partial}" if wants_partial(request) else template
+    return render(request, name, dict(context), status=status)

@@ -1,8 +1,7 @@
 """Markdown of people and models as safe HTML. Everything is untrusted: raw HTML is shown as text, images as links."""
 
 import re
-from collections.abc import MutableMapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import nh3
 from django.utils.html import escape
@@ -10,11 +9,7 @@ from django.utils.safestring import SafeString, mark_safe
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
-from markdown_it.utils import OptionsDict
-from pygments import highlight as pygments_highlight
-from pygments.formatters import HtmlFormatter
-from pygments.lexers import get_lexer_by_name
-from pygments.util import ClassNotFound
+from pygments import formatters, highlight, lexers, util  # type: ignore[import-untyped]
 
 HEADING_SHIFT = 3
 """A response's headings stand below the page's own: its h1 becomes h4."""
@@ -47,39 +42,35 @@ def render(text: str) -> SafeString:
     return mark_safe(html)  # noqa: S308  just sanitised
 
 
-def _filter(tag: str, attribute: str, value: str) -> str | None:
+def _filter(_tag: str, attribute: str, value: str) -> str | None:
     if attribute == "class" and not SAFE_CLASS.fullmatch(value):
         return None
     return value
 
 
-def _highlight(code: str, language: str, attributes: str) -> str:
+def _highlight(code: str, language: str) -> str:
     """Spans with the short class names of Pygments; plain text for an unknown language."""
     if not language or len(code) > HIGHLIGHT_LIMIT:
         return ""
     try:
-        lexer = get_lexer_by_name(language)
-    except ClassNotFound:
+        lexer = lexers.get_lexer_by_name(language)
+    except util.ClassNotFound:
         return ""
-    return str(pygments_highlight(code, lexer, HtmlFormatter(nowrap=True)))
+    return str(highlight(code, lexer, formatters.HtmlFormatter(nowrap=True)))
 
 
-def _image(
-    renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: MutableMapping[str, Any]
-) -> str:
+def _image(_renderer: RendererHTML, tokens: Sequence[Token], index: int, *_: object) -> str:
     """A link: an image would tell its host who reads it."""
     token = tokens[index]
     source = escape(str(token.attrs.get("src", "")))
     return f'<a href="{source}">[image: {escape(token.content) or "no description"}]</a>'
 
 
-def _fence(
-    renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: MutableMapping[str, Any]
-) -> str:
+def _fence(_renderer: RendererHTML, tokens: Sequence[Token], index: int, *_: object) -> str:
     """Code in a region that the keyboard can scroll."""
     token = tokens[index]
     language = token.info.strip().split(maxsplit=1)[0] if token.info.strip() else ""
-    code = _highlight(token.content, language, "") or escape(token.content)
+    code = _highlight(token.content, language) or escape(token.content)
     return f'<pre tabindex="0"><code>{code}</code></pre>\n'
 
 

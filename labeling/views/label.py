@@ -5,7 +5,7 @@ from django.shortcuts import redirect
 
 from labeling import access
 from labeling.errors import ClaimGone, LabelingError, NothingToUndo
-from labeling.forms import CommitForm, ReportForm, SkipForm
+from labeling.forms import REPORT_NEEDS, CommitForm, ReportForm, SkipForm
 from labeling.http import LabelerRequest, page, wants_partial
 from labeling.services import claims, labels, reveals
 from labeling.services import flags as flag_service
@@ -43,7 +43,7 @@ def skip(request: LabelerRequest, claim_id: int) -> HttpResponse:
     claim = access.claim_for(request.user, claim_id)
     form = SkipForm(request.POST)
     if not form.is_valid():
-        return stage.show_claim(request, claim, status=422, notice="The reason is too long: 200 characters at most.")
+        return stage.show_next(request, claim.pair.project, status=422, notice=REASON_TOO_LONG)
     try:
         claims.skip(claim, **form.cleaned_data)
     except ClaimGone as error:
@@ -65,13 +65,12 @@ def renew(request: LabelerRequest, claim_id: int) -> HttpResponse:
 @page("POST")
 def report(request: LabelerRequest, claim_id: int) -> HttpResponse:
     claim = access.claim_for(request.user, claim_id)
+    project = claim.pair.project
     form = ReportForm(request.POST)
     if not form.is_valid():
-        return stage.show_claim(request, claim, status=422, notice=" ".join(form.errors.get("comment", [])))
+        return stage.show_next(request, project, status=422, notice=REPORT_NEEDS)
     flag_service.report(claim, **form.cleaned_data)
-    return stage.show_claim(
-        request, claim, notice="Reported: an adjudicator will look at this pair. It is still yours to label."
-    )
+    return stage.advance(request, project, notice="Reported to an adjudicator. The pair is still yours to label.")
 
 
 @page("POST")

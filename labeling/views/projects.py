@@ -44,7 +44,7 @@ def _whole(request: LabelerRequest, project: Project, *, error: str = "", status
     context = _pulse(request, project) | {"error": error}
     if context["is_manager"]:
         context["readiness"] = training.readiness(project)
-        context["deployments"] = project.deployments.select_related("judge")
+        context["deployments"] = queries.deployments_for(project)
         context["batches"] = project.batches.all()[:RECENT]
     return render(request, TEMPLATE, context, status=status)
 

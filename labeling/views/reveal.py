@@ -37,7 +37,7 @@ def revise(request: LabelerRequest, label_id: int) -> HttpResponse:
     label = access.label_for(request.user, label_id)
     form = ReviseForm(request.POST)
     if not form.is_valid():
-        return stage.show_reveal(request, label, reveals.reveal(label))
+        return stage.show_reveal(request, label, reveals.reveal(label), status=422)
     try:
         labels.revise(label, **form.cleaned_data)
     except LabelingError as error:

@@ -27,7 +27,7 @@ def show_next(request: LabelerRequest, project: Project, *, notice: str = "", st
     reason = queries.empty_reason_for(project, request.user)
     today = queries.labelled_today(project, request.user)
     context = {"project": project, "reason": reason, "notice": notice, "today": today}
-    return render_page(request, TEMPLATE, "stage", status=status, **context)
+    return render_page(request, TEMPLATE, "stage", context, status=status)
 
 
 def show_claim(
@@ -41,26 +41,23 @@ def show_claim(
 ) -> HttpResponse:
     """A pair to label. The key in the form makes a second sending of the same verdict harmless."""
     project = claim.pair.project
-    return render_page(
-        request,
-        TEMPLATE,
-        "stage",
-        status=status,
-        project=project,
-        claim=claim,
-        pair=claim.pair,
-        sides=sides_of(claim),
-        verdicts=verdicts_for(project),
-        form=form,
-        comment=comment,
-        key=uuid4().hex,
-        before=reveals.before(claim),
-        notice=notice,
-        today=queries.labelled_today(project, request.user),
-    )
+    context = {
+        "project": project,
+        "claim": claim,
+        "pair": claim.pair,
+        "sides": sides_of(claim),
+        "verdicts": verdicts_for(project),
+        "form": form,
+        "comment": comment,
+        "key": uuid4().hex,
+        "before": reveals.before(claim),
+        "notice": notice,
+        "today": queries.labelled_today(project, request.user),
+    }
+    return render_page(request, TEMPLATE, "stage", context, status=status)
 
 
-def show_reveal(request: LabelerRequest, label: Label, reveal: reveals.Reveal) -> HttpResponse:
+def show_reveal(request: LabelerRequest, label: Label, reveal: reveals.Reveal, *, status: int = 200) -> HttpResponse:
     """The labelled pair with the judge's verdict, or with a place where it will appear."""
     claim = label.claim
     if claim is None:
@@ -79,7 +76,7 @@ def show_reveal(request: LabelerRequest, label: Label, reveal: reveals.Reveal) -
         "today": queries.labelled_today(project, request.user),
     }
     partial = "reveal" if wants_partial(request, "reveal") else "stage"
-    return render_page(request, TEMPLATE, partial, **context)
+    return render_page(request, TEMPLATE, partial, context, status=status)
 
 
 def advance(request: LabelerRequest, project: Project, *, notice: str = SAVED) -> HttpResponse:

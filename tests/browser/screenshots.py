@@ -1,0 +1,69 @@
+"""Pictures of every page in light and dark, wide and on a phone: `pytest tests/browser/screenshots.py` writes docs/images."""
+
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.test import Client
+from playwright.sync_api import Page
+
+from labeling.models import Claim, Flag, ImportBatch, Pair, TrainingRun
+from tests.browser import scene
+from tests.browser.conftest import WIDE, OpenAs
+from tests.factories import ClaimFactory
+
+FOLDER = Path(settings.BASE_DIR, "docs", "images")
+PHONE = {"width": 390, "height": 844}
+LOOKS = [("light", "wide", WIDE), ("dark", "wide", WIDE), ("light", "phone", PHONE), ("dark", "phone", PHONE)]
+
+
+@pytest.mark.browser
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("scheme", "size", "viewport"), LOOKS)
+def test_pictures(open_as: OpenAs, scheme: str, size: str, viewport: dict[str, int]) -> None:
+    maria = User.objects.create_user("maria", is_staff=True)
+    project = scene.build(maria)
+    client = Client()
+    client.force_login(maria)
+    paths = {
+        "projects": "/",
+        "project": "/p/demo/",
+        "flags": "/p/demo/flags/",
+        "dossier": f"/p/demo/pairs/{Flag.objects.filter(kind='judge_disagrees')[0].pair_id}/",
+        "import": "/p/demo/import/",
+        "batch": f"/imports/{ImportBatch.objects.order_by('pk').last().pk}/",  # type: ignore[union-attr]
+        "run": f"/runs/{TrainingRun.objects.get(state='promoted').pk}/",
+        "run-live": f"/runs/{TrainingRun.objects.get(state='running').pk}/",
+        "health": "/health/",
+        "nothing-here": "/p/no-such-project/",
+    }
+    page = open_as(None, "/login/", viewport=viewport, scheme=scheme)
+    _shoot(page, f"login-{size}-{scheme}")
+    page = open_as(client, "/", viewport=viewport, scheme=scheme)
+    for name, path in paths.items():
+        page.goto(path)
+        _shoot(page, f"{name}-{size}-{scheme}")
+    _hold(maria, project.pairs.filter(judgements__method="cot", part="", consensus=None)[0])
+    page.goto("/p/demo/label/")
+    _shoot(page, f"label-{size}-{scheme}")
+    page.keyboard.press("?")
+    _shoot(page, f"keys-{size}-{scheme}")
+    page.keyboard.press("Escape")
+    page.keyboard.press("1")
+    page.locator("#keep").wait_for()
+    _shoot(page, f"reveal-{size}-{scheme}")
+    Pair.objects.all().delete()
+    page.goto("/p/demo/label/")
+    _shoot(page, f"empty-{size}-{scheme}")
+
+
+def _hold(user: User, pair: Pair) -> None:
+    Claim.objects.filter(annotator=user).delete()
+    ClaimFactory.create(pair=pair, annotator=user, swapped=False)
+
+
+def _shoot(page: Page, name: str) -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    page.wait_for_load_state("networkidle")
+    page.screenshot(path=FOLDER / f"{name}.png")
