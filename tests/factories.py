@@ -76,6 +76,7 @@ class JudgeVersionFactory(DjangoModelFactory[JudgeVersion]):
     method = "base"
     backend = "scripted"
     base_model = "scripted:longer"
+    weights = "judges/none"
     prompt_version = "1"
     prompt_hash = "0" * 64
 
