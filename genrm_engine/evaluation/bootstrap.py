@@ -1,4 +1,4 @@
-"""Bootstrap over groups: whole groups of related items are drawn again, because items of a group are not independent."""
+"""Bootstrap over groups: whole groups are drawn again, because related items are not independent."""
 
 from collections.abc import Mapping, Sequence
 

@@ -58,7 +58,10 @@ def evaluate(
     *,
     lengths: Mapping[str, tuple[int, int]] | None = None,
 ) -> Metrics:
-    """Compare judgements with human choices; a pair without either is left out. ``lengths``: of A and B, in characters."""
+    """Compare judgements with human choices; a pair without either is left out.
+
+    ``lengths`` are those of A and B, in characters.
+    """
     found = {judgement.pair_id: judgement for judgement in judgements if judgement.pair_id in choices}
     rows = [found[pair_id] for pair_id in sorted(found)]
     if not rows:

@@ -1,0 +1,243 @@
+"""Scores and sampled chains with a forced verdict, from a Transformers model and token ids.
+
+Each prompt is computed once and its key-value cache repeated for its samples. A chain that ends (line break, end of
+turn or token limit) is fed the verdict form in the same batch steps in which its neighbours still write, then the
+indicator is read, and finished chains leave the batch. A chain's random numbers depend on the seed, its prompt and
+its number only, not on its neighbours.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from genrm_engine.types import Chain
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+    from genrm_engine.backends.encoding import PromptEncoder
+
+LEAST_TOKENS = 4  # a rationale has at least so many: an empty line explains nothing
+TOP_K = 256  # the nucleus is looked for among so many tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    samples: int
+    max_tokens: int
+    temperature: float
+    top_p: float
+    seed: int
+
+
+@dataclass(slots=True)
+class _Row:
+    """One chain on its way: the tokens it wrote, then how much of the verdict form it has been fed."""
+
+    prompt: int
+    sample: int
+    uniforms: np.ndarray
+    written: list[int]
+    form_at: int = -1
+    p_first: float | None = None
+
+
+class Sampler:
+    def __init__(self, model: "PreTrainedModel", encoder: "PromptEncoder") -> None:
+        self.model = model
+        self.encoder = encoder
+
+    def score(self, ids: Sequence[Sequence[int]]) -> list[float]:
+        """P(first indicator) right after each prompt."""
+        import torch
+
+        with torch.inference_mode():
+            tokens, mask = self._padded(ids)
+            hidden = self._decoder(
+                input_ids=tokens, attention_mask=mask, position_ids=_positions(mask), use_cache=False
+            ).last_hidden_state[:, -1]
+            return self._indicator(hidden)
+
+    def generate(self, ids: Sequence[Sequence[int]], sampling: Sampling) -> list[list[Chain]]:
+        """``sampling.samples`` chains for each prompt."""
+        import torch
+
+        with torch.inference_mode():
+            tokens, mask = self._padded(ids)
+            out = self._decoder(input_ids=tokens, attention_mask=mask, position_ids=_positions(mask), use_cache=True)
+            cache, hidden = out.past_key_values, out.last_hidden_state[:, -1]
+            cache.batch_repeat_interleave(sampling.samples)
+            hidden = hidden.repeat_interleave(sampling.samples, dim=0)
+            mask = mask.repeat_interleave(sampling.samples, dim=0)
+            rows = [
+                _Row(number, sample, _uniforms(row, sample, sampling), [])
+                for number, row in enumerate(ids)
+                for sample in range(sampling.samples)
+            ]
+            self._run(rows, hidden, mask, cache, sampling)
+        return self._chains(rows, len(ids))
+
+    def _run(
+        self, rows: list[_Row], hidden: "torch.Tensor", mask: "torch.Tensor", cache: Any, sampling: Sampling
+    ) -> None:
+        import torch
+
+        active = list(rows)
+        while True:
+            step = self._next_tokens(active, hidden, sampling)
+            done = [number for number, token in enumerate(step) if token is None]
+            if len(done) == len(active):
+                return
+            if 4 * len(done) >= len(active):
+                keep = [number for number, token in enumerate(step) if token is not None]
+                chosen = torch.tensor(keep, device=mask.device)
+                cache.batch_select_indices(chosen)
+                mask = mask[chosen]
+                active = [active[number] for number in keep]
+                step = [step[number] for number in keep]
+            fed = [self.encoder.pad_id if token is None else token for token in step]
+            mask = torch.cat([mask, mask.new_ones((len(active), 1))], dim=1)
+            out = self._decoder(
+                input_ids=torch.tensor(fed, device=mask.device)[:, None],
+                attention_mask=mask,
+                position_ids=(mask.sum(dim=1, keepdim=True) - 1),
+                past_key_values=cache,
+                use_cache=True,
+            )
+            hidden = out.last_hidden_state[:, -1]
+
+    def _next_tokens(self, active: list[_Row], hidden: "torch.Tensor", sampling: Sampling) -> list[int | None]:
+        """The token each row is fed next: a sampled one, one of the verdict form, or None when it is done."""
+        writing = [number for number, row in enumerate(active) if row.form_at < 0]
+        reading = [
+            number
+            for number, row in enumerate(active)
+            if row.form_at == len(self.encoder.form_ids) and row.p_first is None
+        ]
+        if writing:
+            self._write(active, writing, hidden, sampling)
+        if reading:
+            for number, p_first in zip(reading, self._indicator(hidden[reading]), strict=True):
+                active[number].p_first = p_first if np.isfinite(p_first) else None
+                active[number].form_at += 1
+        return [self._fed(row) for row in active]
+
+    def _fed(self, row: _Row) -> int | None:
+        if row.form_at < 0:
+            return row.written[-1]
+        if row.form_at >= len(self.encoder.form_ids):
+            return None
+        row.form_at += 1
+        return self.encoder.form_ids[row.form_at - 1]
+
+    def _write(self, active: list[_Row], writing: list[int], hidden: "torch.Tensor", sampling: Sampling) -> None:
+        logits = self._logits(hidden[writing]) / sampling.temperature
+        early = [place for place, number in enumerate(writing) if len(active[number].written) < LEAST_TOKENS]
+        if early:
+            for place in early:
+                logits[place, self._stops] = float("-inf")
+        uniforms = np.array([active[number].uniforms[len(active[number].written)] for number in writing])
+        for number, token in zip(writing, _nucleus(logits, uniforms, sampling.top_p), strict=True):
+            row = active[number]
+            if token in self._stop_set:
+                row.form_at = 0
+                continue
+            row.written.append(token)
+            if len(row.written) > sampling.max_tokens:
+                row.written.pop()
+                row.form_at = 0
+
+    def _chains(self, rows: list[_Row], prompts: int) -> list[list[Chain]]:
+        texts = self.encoder.tokenizer.batch_decode([row.written for row in rows], skip_special_tokens=True)
+        found: list[list[Chain]] = [[] for _ in range(prompts)]
+        for row, text in zip(rows, texts, strict=True):
+            count = len(row.written) + len(self.encoder.form_ids)
+            found[row.prompt].append(Chain(text.strip(), row.p_first, count, tuple(row.written)))
+        return found
+
+    def _padded(self, ids: Sequence[Sequence[int]]) -> "tuple[torch.Tensor, torch.Tensor]":
+        """Token ids padded on the left, and their mask."""
+        import torch
+
+        width = max(len(row) for row in ids)
+        tokens = torch.full((len(ids), width), self.encoder.pad_id, dtype=torch.long)
+        mask = torch.zeros((len(ids), width), dtype=torch.long)
+        for number, row in enumerate(ids):
+            tokens[number, width - len(row) :] = torch.tensor(row)
+            mask[number, width - len(row) :] = 1
+        return tokens.to(self.model.device), mask.to(self.model.device)
+
+    def _indicator(self, hidden: "torch.Tensor") -> list[float]:
+        import torch
+
+        chosen = list(self.encoder.indicator_ids)
+        if self._plain_head:
+            head = self._head
+            logits = hidden.float() @ head.weight[chosen].float().T
+            if getattr(head, "bias", None) is not None:
+                logits = logits + head.bias[chosen].float()
+        else:
+            logits = self._logits(hidden)[:, chosen]
+        found: list[float] = torch.softmax(logits, dim=-1)[:, 0].tolist()
+        return found
+
+    def _logits(self, hidden: "torch.Tensor") -> "torch.Tensor":
+        logits = self._head(hidden).float()
+        cap = getattr(self.model.config, "final_logit_softcapping", None)
+        if cap:
+            logits = (logits / cap).tanh() * cap
+        logits = logits / float(getattr(self.model.config, "logits_scaling", None) or 1.0)
+        return logits * float(getattr(self.model.config, "logit_scale", None) or 1.0)  # type: ignore[no-any-return]
+
+    @property
+    def _plain_head(self) -> bool:
+        names = ("final_logit_softcapping", "logits_scaling", "logit_scale")
+        return not any(getattr(self.model.config, name, None) for name in names)
+
+    @cached_property
+    def _decoder(self) -> Any:
+        """The model without its output layer: only the positions that are read go through that."""
+        return self.model.base_model
+
+    @cached_property
+    def _head(self) -> Any:
+        return self.model.get_output_embeddings()  # type: ignore[no-untyped-call]
+
+    @cached_property
+    def _stops(self) -> list[int]:
+        return self.encoder.newline_ids()
+
+    @cached_property
+    def _stop_set(self) -> frozenset[int]:
+        return frozenset(self._stops)
+
+
+def _positions(mask: "torch.Tensor") -> "torch.Tensor":
+    return (mask.cumsum(dim=1) - 1).clamp_min(0)
+
+
+def _uniforms(ids: Sequence[int], sample: int, sampling: Sampling) -> np.ndarray:
+    key = hashlib.sha256(f"{sampling.seed}:{sample}:{list(ids)}".encode()).digest()
+    return np.random.default_rng(list(key)).random(sampling.max_tokens + 1)
+
+
+def _nucleus(logits: "torch.Tensor", uniforms: np.ndarray, top_p: float) -> list[int]:
+    """One token per row by inverting the distribution function of its nucleus at the row's uniform number."""
+    import torch
+
+    kept = min(TOP_K, logits.shape[-1])
+    values, tokens = torch.topk(logits, kept, dim=-1)
+    log_total = torch.logsumexp(logits, dim=-1, keepdim=True)
+    probabilities = torch.exp(values - log_total)
+    below = probabilities.cumsum(dim=-1) - probabilities
+    probabilities = probabilities.masked_fill(below >= top_p, 0.0)
+    cumulative = probabilities.cumsum(dim=-1)
+    targets = torch.tensor(uniforms, device=logits.device, dtype=cumulative.dtype)[:, None] * cumulative[:, -1:]
+    places = (cumulative <= targets).sum(dim=-1, keepdim=True).clamp_max(kept - 1)
+    found: list[int] = tokens.gather(1, places)[:, 0].tolist()
+    return found

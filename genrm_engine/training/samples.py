@@ -1,0 +1,83 @@
+"""Rationales sampled from the judge that is about to be trained, kept in ``samples.jsonl`` so that a run can go on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from genrm_engine.backends import Backend
+from genrm_engine.files import append_row, read_appended
+from genrm_engine.progress import Progress
+from genrm_engine.training.config import TrainConfig
+from genrm_engine.training.data import Item
+from genrm_engine.types import Chain
+
+CHUNK = 24
+EXAMPLES = 2
+
+
+def sample(
+    items: Sequence[Item],
+    *,
+    backend: Backend,
+    config: TrainConfig,
+    samples: int,
+    iteration: int,
+    file: Path,
+    progress: Progress,
+    span: tuple[float, float],
+) -> dict[str, list[Chain]]:
+    """Chains of every item by its key; what ``file`` holds already is not sampled again."""
+    found = _read(file, iteration)
+    waiting = sorted((item for item in items if item.key not in found), key=lambda item: len(item.prompt_ids))
+    done = len(items) - len(waiting)
+    for start in range(0, len(waiting), CHUNK):
+        progress.check()
+        chunk = waiting[start : start + CHUNK]
+        chains = backend.generate(
+            [item.prompt for item in chunk],
+            samples=samples,
+            max_tokens=config.max_rationale_tokens,
+            temperature=config.temperature,
+            top_p=config.top_p,
+            seed=config.seed + iteration,
+        )
+        for item, texts in zip(chunk, chains, strict=True):
+            append_row(file, {"iteration": iteration, "key": item.key, "chains": [_to_json(chain) for chain in texts]})
+            found[item.key] = texts
+        done += len(chunk)
+        fraction = span[0] + (span[1] - span[0]) * done / len(items)
+        progress.say(
+            "sampling",
+            fraction,
+            f"Sampled rationales for {done} of {len(items)} questions",
+            step=done,
+            steps=len(items),
+            examples=_examples(chunk, chains),
+        )
+    return {item.key: found[item.key] for item in items}
+
+
+def _examples(items: Sequence[Item], chains: Sequence[Sequence[Chain]]) -> list[dict[str, Any]]:
+    found = []
+    for item, texts in list(zip(items, chains, strict=True))[:EXAMPLES]:
+        for chain in texts[:1]:
+            if chain.p_first is None:
+                continue
+            first = chain.p_first > 0.5
+            verdict = "a" if first != item.swapped else "b"
+            right = first == item.first_wins
+            found.append({"pair_id": item.row.pair.id, "verdict": verdict, "right": right, "text": chain.text})
+    return found
+
+
+def _read(file: Path, iteration: int) -> dict[str, list[Chain]]:
+    rows = [row for row in read_appended(file) if row["iteration"] == iteration]
+    return {row["key"]: [_from_json(chain) for chain in row["chains"]] for row in rows}
+
+
+def _to_json(chain: Chain) -> dict[str, Any]:
+    return {"text": chain.text, "p_first": chain.p_first, "tokens": chain.tokens, "token_ids": list(chain.token_ids)}
+
+
+def _from_json(row: dict[str, Any]) -> Chain:
+    return Chain(row["text"], row["p_first"], row["tokens"], tuple(row["token_ids"]))

@@ -1,0 +1,78 @@
+"""Which of the judge's own chains become right-against-wrong pairs (STaR-DPO); pure and seeded."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from genrm_engine.training.config import TrainConfig
+from genrm_engine.training.data import Item
+from genrm_engine.types import Chain
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """Two chains of the judge on the same prompt in the same order; the right one names the human's choice."""
+
+    item: Item
+    right: Chain
+    wrong: Chain
+
+
+@dataclass(frozen=True, slots=True)
+class Yields:
+    """How many drawn chains had the right verdict, the wrong one or none, and how many questions gave a pair."""
+
+    right: int
+    wrong: int
+    unparsed: int
+    questions: int
+    paired: int
+
+    def to_json(self) -> dict[str, int]:
+        return {
+            "right": self.right,
+            "wrong": self.wrong,
+            "unparsed": self.unparsed,
+            "questions": self.questions,
+            "paired": self.paired,
+        }
+
+
+def select(
+    items: Sequence[Item], chains: Mapping[str, Sequence[Chain]], config: TrainConfig, *, iteration: int
+) -> tuple[list[Preference], Yields]:
+    """Draw verdicts after each rationale by the judge's own probability and pair right with wrong chains.
+
+    (rationale, verdict) is then a sample of the judge itself. The rationale is what costs time, so several verdicts
+    are drawn after each. Of the right chains the one after which the right verdict was most probable is taken first,
+    of the wrong ones the one that misled most; at most ``pairs_per_order`` pairs for each prompt and order.
+    """
+    found: list[Preference] = []
+    right_count = wrong_count = unparsed = paired = 0
+    for item in items:
+        right: list[tuple[float, int]] = []
+        wrong: list[tuple[float, int]] = []
+        drawn = chains[item.key]
+        for number, chain in enumerate(drawn):
+            if chain.p_first is None:
+                unparsed += config.verdict_draws
+                continue
+            p_right = chain.p_first if item.first_wins else 1 - chain.p_first
+            hits = int((_uniforms(item, number, config, iteration) < p_right).sum())
+            right_count += hits
+            wrong_count += config.verdict_draws - hits
+            if hits:
+                right.append((-p_right, number))
+            if hits < config.verdict_draws:
+                wrong.append((p_right, number))
+        pairs = list(zip(sorted(right), sorted(wrong), strict=False))[: config.pairs_per_order]
+        paired += bool(pairs)
+        found += [Preference(item, drawn[good], drawn[bad]) for (_, good), (_, bad) in pairs]
+    return found, Yields(right_count, wrong_count, unparsed, len(items), paired)
+
+
+def _uniforms(item: Item, number: int, config: TrainConfig, iteration: int) -> np.ndarray:
+    key = hashlib.sha256(f"{config.seed}:{iteration}:{item.key}:{number}".encode()).digest()
+    return np.random.default_rng(list(key)).random(config.verdict_draws)
