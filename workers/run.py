@@ -122,8 +122,8 @@ def _evaluate(run: TrainingRun, folder: Path, judge: JudgeVersion, who: str) -> 
     arguments = ["evaluate", "--model", str(weights_of(judge)), "--data", str(folder / "holdout.jsonl")]
     arguments += ["--method", method, "--samples", str(max(1, run.project.samples_per_order))]
     arguments += ["--device", settings.ENV.device]
-    if rubric := judging.rubric_of(run.project):
-        arguments += ["--rubric", rubric]
+    (folder / "rubric.txt").write_text(str(run.config.get("rubric", "")), encoding="utf-8")
+    arguments += ["--rubric", str(folder / "rubric.txt")]
     _engine(run, arguments, out, phase=who)
     judged = [EngineJudgement.from_json(row) for row in _rows(out / "judgements.jsonl")]
     for row in judged:
