@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-NEEDS_ATTENTION = re.compile(
-    r"\[(warning|error|critical)\s*\]|\b(WARNING|ERROR|CRITICAL)\b|Traceback \(most recent call"
-)
+NEEDS_ATTENTION = re.compile(r"\[(warning|error|critical)\s*\]|\b(WARNING|ERROR|CRITICAL)\b")
+HARMLESS = re.compile(r"Memory overcommit must be enabled")
+TIME_OF_DAY = re.compile(r"\d\d:\d\d:\d\d(\.\d+)?")
+REPEAT_SECONDS = 300.0
 
 
 class Step:
@@ -58,6 +59,22 @@ class LogFollower:
         self._position += len(new)
         *complete, self._rest = (self._rest + new).split(b"\n")
         return [line.decode(errors="replace") for line in complete]
+
+
+class Attention:
+    """Which log lines reach the terminal: warnings and errors, each text once in a while."""
+
+    def __init__(self) -> None:
+        self._shown: dict[str, float] = {}
+
+    def wants(self, line: str) -> bool:
+        if not NEEDS_ATTENTION.search(line) or HARMLESS.search(line):
+            return False
+        text, now = TIME_OF_DAY.sub("", line), time.monotonic()
+        if now - self._shown.get(text, -REPEAT_SECONDS) < REPEAT_SECONDS:
+            return False
+        self._shown[text] = now
+        return True
 
 
 def last_lines(path: Path, count: int) -> str:

@@ -14,7 +14,9 @@ from django.db.migrations.executor import MigrationExecutor
 from django.urls import reverse
 from sesame.utils import get_query_string
 
+from labeling.services.demo import load_demo
 from webapp.env import Env, write_private
+from webapp.launch.console import step
 from webapp.launch.errors import CannotLaunch
 
 EMBEDDED_JUDGES = ("embedded", "embedded-base")
@@ -23,6 +25,21 @@ CONVERT = (
     "import sys; from pathlib import Path; from genrm_engine.embedded import ensure_converted; "
     "ensure_converted(Path(sys.argv[1]), progress=lambda line: None)"
 )
+
+
+def prepare_folder(env: Env, home: Path) -> None:
+    """All the steps, each with its line."""
+    with step("Database") as current:
+        current.result = migrate()
+    with step("Static files") as current:
+        current.result = collect_static(home)
+    if needs_conversion(env):
+        with step("Embedded judge (converted once, about half a minute)") as current:
+            current.result = convert_judge(home)
+    with step("Demo project") as current:
+        current.result = load_demo()
+    with step("Administrator") as current:
+        current.result = ensure_administrator(home)
 
 
 def migrate() -> str:

@@ -31,9 +31,9 @@ class Program:
         return shlex.join([sys.executable, "-I", str(CHILD), *nice, "--", *self.command])
 
 
-def gunicorn(bind: str, *, threads: int = WEB_THREADS) -> list[str]:
-    """The web server's command; sync of one process, since claims and pages are quick and SQLite has one writer."""
-    options = f"--worker-class gthread --workers 1 --threads {threads} --timeout 60 --graceful-timeout 3"
+def gunicorn(bind: str, *, workers: int = 1) -> list[str]:
+    """The web server's command; one process is enough for SQLite, which has one writer at a time."""
+    options = f"--worker-class gthread --workers {workers} --threads {WEB_THREADS} --timeout 60 --graceful-timeout 3"
     return [
         "gunicorn",
         "webapp.wsgi",

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from webapp.env import write_private
-from webapp.launch.console import NEEDS_ATTENTION, LogFollower, last_lines
+from webapp.launch.console import Attention, LogFollower, last_lines
 from webapp.launch.errors import CannotLaunch
 from webapp.launch.processes import CHILD, STOP_SECONDS, Program, render_config
 
@@ -33,6 +33,7 @@ class Supervision:
         names = [program.name for program in ([broker] if broker else []) + list(rest)]
         self._followers = {name: LogFollower(self._log(name)) for name in names}
         self._events = LogFollower(self._log("supervisord"))
+        self._attention = Attention()
         self._stop_asked = 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -74,12 +75,12 @@ class Supervision:
     def _show_news(self) -> None:
         for line in self._events.lines():
             if found := EXITED.search(line):
-                print(f"{found[1]} ended ({found[2]}), it is started again", flush=True)
+                print(f"{found[1]} ended ({found[2]}), it is started again; see {self._log(found[1])}", flush=True)
             elif found := GAVE_UP.search(line):
                 self._gave_up(found[1])
         for name, follower in self._followers.items():
             for line in follower.lines():
-                if NEEDS_ATTENTION.search(line):
+                if self._attention.wants(f"{name} {line}"):
                     print(f"{name} | {line}", flush=True)
 
     def _gave_up(self, name: str) -> None:

@@ -1,17 +1,16 @@
 """`manage.py run_tandem`: everything Tandem needs on this machine, in one terminal."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand
 from django.db import connections
 
-from labeling.services.demo import load_demo
 from webapp.env import Env, read_env
 from webapp.launch import broker, checks, prepare
-from webapp.launch.console import step
 from webapp.launch.errors import CannotLaunch
 from webapp.launch.options import Address, read_address
 from webapp.launch.processes import Program, programs
@@ -27,9 +26,9 @@ class Command(BaseCommand):
         try:
             self._launch(read_env(), settings.HOME)
         except CannotLaunch as error:
-            raise CommandError(str(error)) from None
+            sys.exit(str(error))
         except KeyboardInterrupt:
-            raise CommandError("Stopped.", returncode=130) from None
+            sys.exit(130)
 
     def _launch(self, env: Env, home: Path) -> None:
         address = read_address(os.environ)
@@ -38,7 +37,7 @@ class Command(BaseCommand):
         checks.check_port(address)
         self.stdout.write(f"Tandem's data folder is {home}")
         embedded = _choose_broker(env, home)
-        _prepare(env, home)
+        prepare.prepare_folder(env, home)
         connections.close_all()
         if address.is_exposed:
             self.stdout.write(_exposure(address))
@@ -61,20 +60,6 @@ def _choose_broker(env: Env, home: Path) -> Program | None:
         broker.forget_embedded_address(home)
         return None
     return broker.embedded_broker(home)
-
-
-def _prepare(env: Env, home: Path) -> None:
-    with step("Database") as current:
-        current.result = prepare.migrate()
-    with step("Static files") as current:
-        current.result = prepare.collect_static(home)
-    if prepare.needs_conversion(env):
-        with step("Embedded judge (converted once, about half a minute)") as current:
-            current.result = prepare.convert_judge(home)
-    with step("Demo project") as current:
-        current.result = load_demo()
-    with step("Administrator") as current:
-        current.result = prepare.ensure_administrator(home)
 
 
 def _exposure(address: Address) -> str:
