@@ -69,7 +69,7 @@ def beat() -> list[str]:
 def programs(address: Address) -> list[Program]:
     """All of Tandem but the broker."""
     return [
-        Program(name="web", command=_python(gunicorn(address.bind)), settle_seconds=4, retries=1),
+        Program(name="web", command=_python(gunicorn(address.bind)), settle_seconds=10, retries=1),
         Program(name="worker-default", command=_python(worker("default"))),
         Program(name="worker-judge", command=_python(worker("judge")), nice=LOW_PRIORITY),
         Program(name="worker-train", command=_python(worker("train")), nice=LOW_PRIORITY),

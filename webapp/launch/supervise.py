@@ -112,7 +112,7 @@ class Supervision:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310  # our own http:// address
+        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310  # our own http:// address
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False

@@ -1,0 +1,175 @@
+"""`manage.py run_tandem` for real: from an empty data folder to the ready line, and back to nothing running."""
+
+import http.cookiejar
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SIGN_IN = re.compile(r"http://\S+/login/once/\S+")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+
+class Start:
+    """One `run_tandem`, with what it printed."""
+
+    def __init__(self, home: Path, port: int, log: Path) -> None:
+        self.home, self.url, self.log = home, f"http://127.0.0.1:{port}", log
+        environ = {name: value for name, value in os.environ.items() if name not in {"REDIS_URL", "DATABASE_URL"}}
+        environ |= {
+            "DJANGO_SETTINGS_MODULE": "webapp.settings",
+            "TANDEM_HOME": str(home),
+            "TANDEM_JUDGE_BACKEND": "scripted",
+            "TANDEM_JUDGE_MODEL": "scripted:longer",
+            "PORT": str(port),
+        }
+        with log.open("wb") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "manage.py", "run_tandem"],
+                cwd=ROOT,
+                env=environ,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+
+    def wait_until_ready(self) -> str:
+        """The sign-in link, once it is printed."""
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline and self.process.poll() is None:
+            if f"Tandem is ready: {self.url}\n" in self.log.read_text() and (
+                found := SIGN_IN.search(self.log.read_text())
+            ):
+                return found[0]
+            time.sleep(0.1)
+        pytest.fail(f"not ready:\n{self.log.read_text()}")
+
+    def family(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+
+def leftovers(family: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    _gone, alive = psutil.wait_procs(family, timeout=seconds)
+    return alive
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def start(tmp_path: Path, port: int) -> Iterator[list[Start]]:
+    """The starts of a test; whatever is left of them at its end is killed."""
+    starts: list[Start] = []
+    families: list[psutil.Process] = []
+    yield starts
+    for one in starts:
+        if one.process.poll() is None:
+            families += one.family()
+            one.process.kill()
+            one.process.wait()
+    for process in families:
+        if process.is_running():
+            process.kill()
+
+
+def names(family: list[psutil.Process]) -> str:
+    return "\n".join(" ".join(process.cmdline()) for process in family)
+
+
+def test_from_nothing_to_ready_and_again(tmp_path: Path, port: int, start: list[Start]) -> None:
+    home = tmp_path / "home"
+    start.append(Start(home, port, tmp_path / "first.log"))
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
+    with browser.open(start[-1].wait_until_ready()) as page:
+        assert page.status == 200
+        assert page.url == f"{start[-1].url}/"
+    with browser.open(f"{start[-1].url}/admin/") as page:
+        assert page.url.endswith("/admin/"), "signed in as an administrator"
+    family = start[-1].family()
+    for part in ("gunicorn", "queues default", "queues judge", "queues train", " beat ", "valkey-server"):
+        assert part in names(family)
+
+    second = subprocess.run(
+        [sys.executable, "manage.py", "run_tandem"],
+        cwd=ROOT,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "webapp.settings", "TANDEM_HOME": str(home), "PORT": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert second.returncode == 1
+    assert re.fullmatch(r"Tandem already runs on the data folder .* \(process \d+\); stop it first\n", second.stderr)
+
+    stopped = time.monotonic()
+    start[-1].process.send_signal(signal.SIGINT)
+    assert start[-1].process.wait(timeout=15) == 0
+    assert time.monotonic() - stopped < 12
+    assert leftovers(family, 1) == []
+
+    began = time.monotonic()
+    start.append(Start(home, port, tmp_path / "second.log"))
+    start[-1].wait_until_ready()
+    assert time.monotonic() - began < 30
+    with browser.open(f"{start[-1].url}/admin/") as page:
+        assert page.url.endswith("/admin/"), "still signed in"
+    start[-1].process.terminate()
+    assert start[-1].process.wait(timeout=15) == 0
+
+
+def test_killed_worker_is_started_again_and_a_killed_start_leaves_nothing(
+    tmp_path: Path, port: int, start: list[Start]
+) -> None:
+    home = tmp_path / "home"
+    start.append(Start(home, port, tmp_path / "first.log"))
+    start[-1].wait_until_ready()
+    [judge] = [process for process in start[-1].family() if "judge" in process.cmdline()]
+    judge.kill()
+    deadline = time.monotonic() + 30
+    while not [one for one in start[-1].family() if "judge" in one.cmdline() and one.pid != judge.pid]:
+        assert time.monotonic() < deadline, start[-1].log.read_text()
+        time.sleep(0.2)
+    time.sleep(0.5)
+    assert "worker-judge ended (terminated by SIGKILL), it is started again" in start[-1].log.read_text()
+
+    family = start[-1].family()
+    start[-1].process.kill()
+    start[-1].process.wait()
+    start.append(Start(home, port, tmp_path / "second.log"))
+    start[-1].wait_until_ready()
+    if sys.platform == "linux":
+        assert leftovers(family, 1) == []
+
+
+def test_web_server_that_cannot_start_ends_everything_with_its_reason(tmp_path: Path, port: int) -> None:
+    blocker = socket.socket()
+    home = tmp_path / "home"
+    run = Start(home, port, tmp_path / "log")
+    try:
+        while "Web server and workers" not in run.log.read_text() and run.process.poll() is None:
+            if "Database …" in run.log.read_text() and blocker.getsockname()[1] == 0:
+                blocker.bind(("127.0.0.1", port))  # after the check, before the web server
+                blocker.listen()
+            time.sleep(0.02)
+        assert run.process.wait(timeout=60) == 1
+    finally:
+        blocker.close()
+        run.process.kill()
+        run.process.wait()
+    said = run.log.read_text()
+    assert "The web server cannot start; the last lines of" in said
+    assert "Address already in use" in said or "in use" in said
+    assert "Tandem is ready" not in said
