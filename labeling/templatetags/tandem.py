@@ -28,20 +28,27 @@ def choice(value: str) -> str:
 
 
 @register.filter
+def side(value: str) -> str:
+    """A stored verdict in the shortest words: A, B, tie, both bad."""
+    return value.upper() if value in ("a", "b") else value.replace("_", " ")
+
+
+@register.filter
 def role(value: str) -> str:
     """Whose words a chat message holds."""
     return ROLES.get(value, value)
 
 
 @register.filter
-def percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.0f} %"
+def percent(value: object) -> str:
+    """A share in per cent; a dash for a figure that is missing (a template hands "" for it)."""
+    return f"{100 * value:.0f} %" if isinstance(value, int | float) else "–"
 
 
 @register.filter
-def points(value: float | None) -> str:
+def points(value: object) -> str:
     """A difference of two shares, signed."""
-    if value is None:
+    if not isinstance(value, int | float):
         return "–"
     rounded = round(100 * value, 1)
     sign = "−" if rounded < 0 else "+"

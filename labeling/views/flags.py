@@ -20,7 +20,7 @@ def flags(request: LabelerRequest, slug: str) -> HttpResponse:
     project = access.project_for(request.user, slug, role=Member.Role.ADJUDICATOR)
     listed = Paginator(queries.open_flags_for(project), PER_PAGE).get_page(request.GET.get("page"))
     notice = queries.judge_health_for(project).notice
-    return render(request, "labeling/flags.html", {"project": project, "page": listed, "notice": notice})
+    return render(request, "labeling/flags.html", {"project": project, "page": listed, "trust_notice": notice})
 
 
 @page("GET", "POST")

@@ -5,7 +5,7 @@ from django.shortcuts import redirect
 
 from labeling import access
 from labeling.errors import ClaimGone, LabelingError, NothingToUndo
-from labeling.forms import REPORT_NEEDS, CommitForm, ReportForm, SkipForm
+from labeling.forms import REASON_TOO_LONG, REPORT_NEEDS, CommitForm, ReportForm, SkipForm
 from labeling.http import LabelerRequest, page, wants_partial
 from labeling.services import claims, labels, reveals
 from labeling.services import flags as flag_service

@@ -27,8 +27,8 @@ from labeling.services.demo import GUIDELINES
 from labeling.services.imports import import_file
 from tests import factories
 
-REASONS = """The first response answers the question and keeps to the facts that the prompt gives. The second is longer,
-but repeats itself and leaves the **last step** out, so a person who follows it would not get there.
+REASONS = """The first response answers the question and keeps to the facts that the prompt gives. \
+The second is longer, but repeats itself and leaves the **last step** out, so a person who follows it would not get there.
 
 Better response: {verdict}"""
 

@@ -1,5 +1,7 @@
 """Pictures of every page in light and dark, wide and on a phone: `pytest tests/browser/screenshots.py` writes docs/images."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -66,4 +68,7 @@ def _hold(user: User, pair: Pair) -> None:
 def _shoot(page: Page, name: str) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     page.wait_for_load_state("networkidle")
-    page.screenshot(path=FOLDER / f"{name}.png")
+    file = FOLDER / f"{name}.png"
+    page.screenshot(path=file)
+    if pngquant := shutil.which("pngquant"):
+        subprocess.run([pngquant, "--force", "--ext=.png", "--speed=1", "128", file], check=True)

@@ -1,0 +1,114 @@
+"""Every route for every role: strangers see nothing, members what their role allows, and nobody another's claims."""
+
+from collections.abc import Callable
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import get_resolver, reverse
+
+from labeling.models import Member
+from tests.web.conftest import World
+
+Args = Callable[[World], list[object]]
+
+
+def slug(world: World) -> list[object]:
+    return [world.project.slug]
+
+
+def claim(world: World) -> list[object]:
+    return [world.claim.pk]
+
+
+def label(world: World) -> list[object]:
+    return [world.label.pk]
+
+
+# (name, method, arguments, status for bob, dora, alice). The claim and the label are Bob's.
+ROUTES: list[tuple[str, str, Args, int, int, int]] = [
+    ("projects", "get", lambda _: [], 200, 200, 200),
+    ("project", "get", slug, 200, 200, 200),
+    ("label", "get", slug, 200, 200, 200),
+    ("undo", "post", slug, 302, 409, 409),
+    ("claim-commit", "post", claim, 422, 404, 404),
+    ("claim-skip", "post", claim, 302, 404, 404),
+    ("claim-renew", "post", claim, 204, 404, 404),
+    ("claim-report", "post", claim, 422, 404, 404),
+    ("label-reveal", "get", label, 200, 404, 404),
+    ("label-keep", "post", label, 409, 404, 404),
+    ("label-revise", "post", label, 422, 404, 404),
+    ("flags", "get", slug, 403, 200, 200),
+    ("dossier", "get", lambda world: [world.project.slug, world.pair.pk], 403, 200, 200),
+    ("retrain", "post", slug, 403, 403, 422),
+    ("import", "get", slug, 403, 403, 200),
+    ("batch", "get", lambda world: [world.batch.pk], 403, 403, 200),
+    ("run", "get", lambda world: [world.run.pk], 403, 403, 200),
+    ("run-cancel", "post", lambda world: [world.run.pk], 403, 403, 302),
+]
+IDS = [route[0] for route in ROUTES]
+
+
+def send(client: Client, route: tuple[str, str, Args, int, int, int], world: World) -> int:
+    name, method, arguments, *_ = route
+    url = reverse(f"labeling:{name}", args=arguments(world))
+    return int(getattr(client, method)(url).status_code)
+
+
+def test_the_table_names_every_route() -> None:
+    names = {pattern.name for pattern in get_resolver("labeling.urls").url_patterns if hasattr(pattern, "name")}
+    assert set(IDS) == names
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=IDS)
+def test_anonymous_people_are_sent_to_the_login(
+    client: Client, world: World, route: tuple[str, str, Args, int, int, int]
+) -> None:
+    name, method, arguments, *_ = route
+    url = reverse(f"labeling:{name}", args=arguments(world))
+    response = getattr(client, method)(url)
+    assert response.status_code == 302
+    assert response["Location"].startswith("/login/?next=")
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=IDS)
+def test_strangers_find_nothing(
+    as_charlie: Client, world: World, route: tuple[str, str, Args, int, int, int]
+) -> None:
+    assert send(as_charlie, route, world) == (200 if route[0] == "projects" else 404)
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=IDS)
+def test_annotators(as_bob: Client, world: World, route: tuple[str, str, Args, int, int, int]) -> None:
+    assert send(as_bob, route, world) == route[3]
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=IDS)
+def test_adjudicators(as_dora: Client, world: World, route: tuple[str, str, Args, int, int, int]) -> None:
+    assert send(as_dora, route, world) == route[4]
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=IDS)
+def test_managers(as_alice: Client, world: World, route: tuple[str, str, Args, int, int, int]) -> None:
+    assert send(as_alice, route, world) == route[5]
+
+
+def test_a_former_member_loses_even_their_own_claim(as_bob: Client, bob: User, world: World) -> None:
+    Member.objects.filter(user=bob).delete()
+    assert as_bob.post(reverse("labeling:claim-commit", args=[world.claim.pk]), {"verdict": "tie"}).status_code == 404
+
+
+def test_the_list_names_only_ones_own_projects(as_bob: Client, as_charlie: Client, world: World) -> None:
+    name = world.project.name.encode()
+    assert name in as_bob.get("/").content
+    assert name not in as_charlie.get("/").content
+
+
+def test_an_expired_session_moves_the_whole_page_to_the_login(
+    client: Client, world: World, htmx: dict[str, str]
+) -> None:
+    url = reverse("labeling:label", args=[world.project.slug])
+    headers = {**htmx, "HX-Current-URL": f"http://testserver{url}"}
+    response = client.get(url, headers=headers)
+    assert response["HX-Redirect"] == f"/login/?next={url}"
+    assert response.content == b""
