@@ -80,7 +80,7 @@ def _judged(pair: Pair, champion: Deployment, *, swapped: bool, label: Label | N
     counted = made.get(champion.counts) or next(iter(made.values()), None)
     if counted is None:
         return None
-    rationale, note = _rationale(made.get("cot"), counted)
+    rationale, note = _rationale(made.get("cot"), counted, swapped=swapped)
     return Reveal(
         "shown",
         choice=to_shown(counted.winner, swapped=swapped),
@@ -97,8 +97,12 @@ def _judged(pair: Pair, champion: Deployment, *, swapped: bool, label: Label | N
     )
 
 
-def _rationale(cot: Judgement | None, counted: Judgement) -> tuple[str, str]:
-    """A rationale whose verdict was counted: the surest one for the shown winner, else the surest, and says so."""
+def _rationale(cot: Judgement | None, counted: Judgement, *, swapped: bool) -> tuple[str, str]:
+    """A rationale whose verdict was counted: the surest one for the shown winner, else the surest, and says so.
+
+    The judge calls the responses A and B in the order in which it read them, which need not be the annotator's: the
+    note says which is which.
+    """
     if cot is None:
         return "", ""
     counted_chains = [chain for chain in cot.rationales.all() if chain.verdict]
@@ -109,7 +113,8 @@ def _rationale(cot: Judgement | None, counted: Judgement) -> tuple[str, str]:
     votes = f"{len(agreeing)} of {len(counted_chains)} sampled rationales end in this verdict."
     if not agreeing:
         votes = "None of the sampled rationales ends in this verdict; this one ends in the other."
-    return chain.text, votes
+    first, second = ("left", "right") if chain.swapped == swapped else ("right", "left")
+    return chain.text, f"{votes} It calls the {first} response A and the {second} one B."
 
 
 def _sureness(chain: Rationale) -> float:

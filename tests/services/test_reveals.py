@@ -76,6 +76,21 @@ def test_the_rationale_is_one_whose_verdict_was_counted(champion: Deployment, bo
     assert not shown.rationale_waiting
 
 
+@pytest.mark.parametrize(
+    ("claim_swapped", "judge_swapped", "left"), [(0, 0, "A"), (1, 0, "B"), (0, 1, "B"), (1, 1, "A")]
+)
+def test_the_note_says_which_response_the_judge_calls_a(
+    champion: Deployment, bob: User, claim_swapped: int, judge_swapped: int, left: str
+) -> None:
+    label = labelled(champion.project, bob, swapped=bool(claim_swapped))
+    cot = JudgementFactory.create(pair=label.pair, judge=champion.judge, method="cot", p_a=0.6)
+    Rationale.objects.create(
+        judgement=cot, swapped=bool(judge_swapped), sample=0, text="A is clearer.", p_a=0.6, verdict="a"
+    )
+    note = reveal(label).rationale_note
+    assert ("calls the left response A" in note) is (left == "A")
+
+
 def test_under_the_policy_before_the_verdict_is_there_with_the_claim(champion: Deployment, bob: User) -> None:
     champion.project.reveal = Project.Reveal.BEFORE
     champion.project.save()
