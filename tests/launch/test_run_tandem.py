@@ -86,8 +86,21 @@ def start(tmp_path: Path, port: int) -> Iterator[list[Start]]:
             process.kill()
 
 
+def command_line(process: psutil.Process) -> str:
+    """Empty for a process that is just ending."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
 def names(family: list[psutil.Process]) -> str:
-    return "\n".join(" ".join(process.cmdline()) for process in family)
+    return "\n".join(map(command_line, family))
+
+
+def judges(one: Start) -> list[int]:
+    """The judge workers' process ids."""
+    return [process.pid for process in one.family() if "--queues judge" in command_line(process)]
 
 
 def test_from_nothing_to_ready_and_again(tmp_path: Path, port: int, start: list[Start]) -> None:
@@ -136,10 +149,10 @@ def test_killed_worker_is_started_again_and_a_killed_start_leaves_nothing(
     home = tmp_path / "home"
     start.append(Start(home, port, tmp_path / "first.log"))
     start[-1].wait_until_ready()
-    [judge] = [process for process in start[-1].family() if "judge" in process.cmdline()]
-    judge.kill()
+    [judge] = judges(start[-1])
+    os.kill(judge, signal.SIGKILL)
     deadline = time.monotonic() + 30
-    while not [one for one in start[-1].family() if "judge" in one.cmdline() and one.pid != judge.pid]:
+    while judges(start[-1]) in ([], [judge]):
         assert time.monotonic() < deadline, start[-1].log.read_text()
         time.sleep(0.2)
     time.sleep(0.5)
