@@ -3,7 +3,7 @@
 
 const TYPING = "input:not([type=radio]):not([type=checkbox]):not([type=submit]), textarea, select, [contenteditable]";
 const PRESSABLE = "a, button, summary, [role=button]";
-const BOUNCE_MS = 150; // the same key again within this time is a bouncing key, not a second verdict
+const BOUNCE_MS = 120; // the same key again within this time is a bouncing key, not a second verdict
 
 let last = { key: "", at: 0 };
 
@@ -12,7 +12,7 @@ function typing(target) {
 }
 
 function scrollsSideways(target) {
-  const box = target instanceof Element ? target.closest("[tabindex]") : null;
+  const box = target instanceof Element ? target.closest("[tabindex='0']") : null;
   return box !== null && box.scrollWidth > box.clientWidth + 1;
 }
 
@@ -28,6 +28,14 @@ function find(key) {
 function press(element) {
   if (element.matches(TYPING)) element.focus();
   else element.click();
+  const opened = element.closest("details.pop[open]");
+  if (opened) enter(opened); // at once: the next key already belongs to the field
+}
+
+function enter(opened) {
+  const field = opened.querySelector("[data-focus-on-open]");
+  if (field && !opened.hasAttribute("data-restored")) field.focus();
+  opened.removeAttribute("data-restored");
 }
 
 function ignored(event) {
@@ -73,8 +81,7 @@ document.addEventListener(
     const opened = event.target;
     if (!(opened instanceof HTMLDetailsElement) || !opened.open || !opened.classList.contains("pop")) return;
     for (const other of document.querySelectorAll("details.pop[open]")) if (other !== opened) other.open = false;
-    if (!opened.hasAttribute("data-restored")) opened.querySelector("[data-focus-on-open]")?.focus();
-    opened.removeAttribute("data-restored");
+    enter(opened);
   },
   true,
 );

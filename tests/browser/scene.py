@@ -28,7 +28,8 @@ from labeling.services.imports import import_file
 from tests import factories
 
 REASONS = """The first response answers the question and keeps to the facts that the prompt gives. \
-The second is longer, but repeats itself and leaves the **last step** out, so a person who follows it would not get there.
+The second is longer, but repeats itself and leaves the **last step** out, so that a person who follows it \
+would not get there.
 
 Better response: {verdict}"""
 
@@ -115,7 +116,9 @@ def _judge_pairs(project: Project, champion: Deployment) -> None:
         if number % 5 < 3:
             judge_pair(pair, champion.judge, draw.choice([0.93, 0.81, 0.74, 0.22, 0.09]))
         else:
-            asked = JudgingRequest(pair=pair, judge=champion.judge, method="cot", priority=JudgingRequest.Priority.NEW_COT)
+            asked = JudgingRequest(
+                pair=pair, judge=champion.judge, method="cot", priority=JudgingRequest.Priority.NEW_COT
+            )
             asked.save()
     Judgement.objects.update(created_at=timezone.now(), seconds=1.4)
 

@@ -1,4 +1,4 @@
-"""Pictures of every page in light and dark, wide and on a phone: `pytest tests/browser/screenshots.py` writes docs/images."""
+"""Pictures of every page, light and dark, wide and phone: `pytest tests/browser/screenshots.py` writes docs/images."""
 
 import shutil
 import subprocess

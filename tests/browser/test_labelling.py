@@ -58,7 +58,7 @@ def press_and_wait(page: Page, key: str) -> None:
 
 
 def never_reloaded(page: Page) -> bool:
-    return page.evaluate(MARK) == "still here"
+    return bool(page.evaluate(f"{MARK} === 'still here'"))
 
 
 def test_a_round_without_a_reveal(quiet: Project, screen: Callable[[], Page], bob: User) -> None:
@@ -214,6 +214,7 @@ def test_an_unreachable_server_is_said_and_the_verdict_can_be_sent_again(
     page.keyboard.press("1")
     expect(page.get_by_role("alert")).to_contain_text("Nothing was saved")
     page.unroute("**/claims/*/label/")
+    page.wait_for_timeout(200)
     press_and_wait(page, "1")
     expect(page.get_by_role("alert")).to_be_empty()
     assert Label.objects.count() == 1
@@ -229,7 +230,7 @@ def test_an_empty_queue_fills_by_itself(project: Project, screen: Callable[[], P
 
 def test_an_expired_session_leads_to_the_login_and_back(quiet: Project, screen: Callable[[], Page]) -> None:
     page = screen()
-    page.context.clear_cookies()
+    page.context.clear_cookies(name="sessionid")
     page.keyboard.press("1")
     page.wait_for_url("**/login/?next=/p/stories/label/")
     page.get_by_label("User name").fill("bob")
@@ -264,11 +265,13 @@ def test_disagreements_are_settled_by_key(open_as: OpenAs, as_dora: Client, proj
         Flag.objects.create(pair=pair, kind="judge_disagrees", detail={"human": "a", "judge": "b"})
     page = open_as(as_dora, "/p/stories/flags/")
     page.get_by_role("link", name="pair-").first.click()
+    page.wait_for_url("**/pairs/*/", wait_until="load")
     page.keyboard.press("c")
     page.keyboard.type("2 is cut off")
     page.keyboard.press("Escape")
     page.keyboard.press("1")
     expect(page.locator("#status")).to_contain_text("Settled")
+    page.wait_for_load_state("load")
     page.keyboard.press("x")
     expect(page.locator("#main")).to_contain_text("Nothing to settle")
     assert set(Flag.objects.values_list("state", "resolution", "reason")) == {

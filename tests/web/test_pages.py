@@ -113,7 +113,9 @@ def test_settling_leads_to_the_next_flag_and_then_to_the_list(as_dora: Client, p
     first, second = flag(project), flag(project)
     url = f"/p/stories/pairs/{first.pair_id}/"
     assert as_dora.post(url, {"reason": "no verdict"}).status_code == 422
-    assert as_dora.post(url, {"choice": "a", "reason": "it is right"})["Location"] == f"/p/stories/pairs/{second.pair_id}/"
+    assert (
+        as_dora.post(url, {"choice": "a", "reason": "it is right"})["Location"] == f"/p/stories/pairs/{second.pair_id}/"
+    )
     assert (Consensus.objects.get().choice, Consensus.objects.get().method) == ("a", "adjudicated")
     again = as_dora.post(url, {"choice": "b"})
     assert again.status_code == 422

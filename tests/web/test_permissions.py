@@ -72,9 +72,7 @@ def test_anonymous_people_are_sent_to_the_login(
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=IDS)
-def test_strangers_find_nothing(
-    as_charlie: Client, world: World, route: tuple[str, str, Args, int, int, int]
-) -> None:
+def test_strangers_find_nothing(as_charlie: Client, world: World, route: tuple[str, str, Args, int, int, int]) -> None:
     assert send(as_charlie, route, world) == (200 if route[0] == "projects" else 404)
 
 
