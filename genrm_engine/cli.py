@@ -27,17 +27,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         summary = options.run(options)
     except Cancelled:
-        print("cancelled", file=sys.stderr)
+        _tell("cancelled")
         return 3
     except EngineError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _tell(f"error: {error}")
         return 2 if error.permanent else 1
     except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _tell(f"error: {error}")
         return 1
     if options.json:
-        print(json.dumps(summary, ensure_ascii=False))
+        sys.stdout.write(json.dumps(summary, ensure_ascii=False) + "\n")
     return 0
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(text + "\n")
 
 
 def _train(options: argparse.Namespace) -> dict[str, Any]:
@@ -150,11 +154,11 @@ def _settings(options: argparse.Namespace) -> Any:
 def _model(model: str, options: argparse.Namespace) -> str:
     from genrm_engine.embedded import resolve_model
 
-    return resolve_model(model, options.home, progress=lambda text: print(text, file=sys.stderr))
+    return resolve_model(model, options.home, progress=_tell)
 
 
 def _progress(out: Path, *, quiet: bool) -> Progress:
-    return Progress(out, echo=None if quiet else lambda text: print(text, file=sys.stderr))
+    return Progress(out, echo=None if quiet else _tell)
 
 
 def _parser() -> argparse.ArgumentParser:

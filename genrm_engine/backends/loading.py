@@ -76,6 +76,9 @@ def out_of_memory(error: RuntimeError) -> EngineError:
 
 
 def _loaded(kind: Any, model: str, **options: Any) -> Any:
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         return kind.from_pretrained(model, trust_remote_code=False, **options)
     except (OSError, ValueError) as error:

@@ -1,11 +1,13 @@
 """Bootstrap over groups: whole groups are drawn again, because related items are not independent."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 DRAWS = 10_000
+_CELLS = 4_000_000  # 32 MB of weights at a time
 Floats = NDArray[np.float64]
 
 
@@ -25,10 +27,24 @@ def group_sums(values: Mapping[str, float], groups: Mapping[str, str]) -> tuple[
 
 def bootstrap_means(sums: Floats, counts: Floats, *, seed: int = 0, draws: int = DRAWS) -> Floats:
     """The mean per item in each of ``draws`` resamples of the groups."""
-    groups = len(sums)
-    weights = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1.0 / groups), size=draws)
-    means: Floats = (weights @ sums) / (weights @ counts)
-    return means
+    parts = [(weights @ sums) / (weights @ counts) for weights in _weights(len(sums), seed, draws)]
+    return np.concatenate(parts)
+
+
+def _weights(groups: int, seed: int, draws: int) -> Iterator[Floats]:
+    """How often each group is drawn in each resample, in blocks of bounded memory."""
+    if groups * draws <= _CELLS:
+        yield _block(groups, seed, draws)
+        return
+    rows = max(1, _CELLS // groups)
+    for number, start in enumerate(range(0, draws, rows)):
+        yield _block(groups, seed + 1_000_003 * (number + 1), min(rows, draws - start))
+
+
+@lru_cache(maxsize=2)
+def _block(groups: int, seed: int, draws: int) -> Floats:
+    drawn = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1.0 / groups), size=draws)
+    return drawn.astype(np.float64)
 
 
 def interval(values: Mapping[str, float], groups: Mapping[str, str], *, seed: int = 0) -> tuple[float, float]:

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset
-from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from genrm_engine.backends.encoding import PromptEncoder
 from genrm_engine.progress import Progress
 from genrm_engine.training.config import TrainConfig
 from genrm_engine.training.head import IGNORED, add_completion_head
-from genrm_engine.training.loop import Reporter, arguments, lora_config, run
+from genrm_engine.training.loop import Reporter, arguments, lora_config, merged, run
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -38,7 +39,7 @@ class WeightedCollator:
         return {"input_ids": tokens, "attention_mask": mask, "labels": labels, "token_weights": weights}
 
 
-class VerdictTrainer(SFTTrainer):  # type: ignore[misc]
+class VerdictTrainer(SFTTrainer):
     """SFT whose loss weighs each token, divided by the rows of an optimiser step."""
 
     def compute_loss(
@@ -76,5 +77,4 @@ def train_genrm(
     if model.device.type == "cpu":
         add_completion_head(model)
     metrics = run(trainer, folder, progress)
-    trained = trainer.model.merge_and_unload() if config.lora else trainer.model
-    return trained, {**metrics, "rows": len(rows)}
+    return merged(trainer, config), {**metrics, "rows": len(rows)}

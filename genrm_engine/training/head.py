@@ -22,7 +22,7 @@ def add_completion_head(model: "PreTrainedModel") -> None:
             return original(*args, **({"labels": labels} if labels is not None else {}), **options)
         return _log_probs(self, labels, *args, **{**options, "use_cache": False})
 
-    model.forward = types.MethodType(forward, model)  # type: ignore[method-assign]
+    model.forward = types.MethodType(forward, model)
 
 
 def _log_probs(model: Any, labels: Any, *args: Any, **options: Any) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers import TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 
 from genrm_engine.backends.loading import out_of_memory
 from genrm_engine.errors import Cancelled
@@ -14,7 +14,7 @@ from genrm_engine.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from peft import LoraConfig
-    from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
+    from transformers import PreTrainedModel, Trainer
 
 COMPLETE = "complete"
 
@@ -72,7 +72,7 @@ def lora_config(config: TrainConfig) -> "LoraConfig | None":
     )
 
 
-class Reporter(TrainerCallback):  # type: ignore[misc]
+class Reporter(TrainerCallback):
     """Writes each step to the progress file, marks complete checkpoints, stops the run when it is cancelled."""
 
     def __init__(self, progress: Progress, span: tuple[float, float], say: Callable[[int, int], str]) -> None:
@@ -81,14 +81,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         self.message = say
         self.losses: list[float] = []
 
-    def on_log(
-        self,
-        args: "TrainingArguments",
-        state: "TrainerState",
-        control: "TrainerControl",
-        logs: dict[str, Any] | None = None,
-        **known: Any,
-    ) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **known: Any) -> None:  # noqa: ARG002
         if not logs or "loss" not in logs:
             return
         self.losses.append(float(logs["loss"]))
@@ -104,20 +97,17 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
             **extra,
         )
 
-    def on_step_end(
-        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **known: Any
-    ) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **known: Any) -> None:  # noqa: ARG002
         if self.progress.cancelled():
             control.should_training_stop = True
 
-    def on_save(
-        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **known: Any
-    ) -> None:
-        (Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+    def on_save(self, args: Any, state: Any, control: Any, **known: Any) -> None:  # noqa: ARG002
+        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
 
 
 def run(trainer: "Trainer", folder: Path, progress: Progress) -> dict[str, Any]:
     """Train from the last complete checkpoint, or from the start; raises Cancelled where the run was cancelled."""
+    trainer.remove_callback(PrinterCallback)  # the progress file tells it, and output is left to the caller
     checkpoint = last_checkpoint(folder)
     try:
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -134,6 +124,13 @@ def run(trainer: "Trainer", folder: Path, progress: Progress) -> dict[str, Any]:
         "train_seconds": float(result.metrics.get("train_runtime", 0.0)),
         "resumed_from": checkpoint.name if checkpoint else None,
     }
+
+
+def merged(trainer: "Trainer", config: TrainConfig) -> "PreTrainedModel":
+    """The trained model, with the adapter folded into its weights where there is one."""
+    trained: Any = trainer.model
+    model: PreTrainedModel = trained.merge_and_unload() if config.lora else trained
+    return model
 
 
 def last_checkpoint(folder: Path) -> Path | None:

@@ -5,24 +5,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
-from trl import DPOConfig, DPOTrainer
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.dpo_trainer import DPOTrainer
 
 from genrm_engine.backends.encoding import PromptEncoder
 from genrm_engine.progress import Progress
 from genrm_engine.training.config import TrainConfig
 from genrm_engine.training.data import chain_ids
 from genrm_engine.training.head import add_completion_head
-from genrm_engine.training.loop import Reporter, arguments, lora_config, run
+from genrm_engine.training.loop import Reporter, arguments, lora_config, merged, run
 from genrm_engine.training.selection import Preference
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class ChainTrainer(DPOTrainer):  # type: ignore[misc]
+class ChainTrainer(DPOTrainer):
     """DPO on token ids: a chain is trained on exactly as the judge wrote it, not tokenised again."""
 
-    def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, dataset_name: str) -> Any:
+    def _prepare_dataset(self, dataset: Any, *tokenizing: Any) -> Any:  # noqa: ARG002
         return dataset
 
 
@@ -70,5 +71,8 @@ def train_star(
             add_completion_head(reference)
     metrics = run(trainer, folder, progress)
     margins = [float(row["rewards/margins"]) for row in trainer.state.log_history if "rewards/margins" in row]
-    trained = trainer.model.merge_and_unload() if config.lora else trainer.model
-    return trained, {**metrics, "pairs": len(preferences), "reward_margin": margins[-1] if margins else None}
+    return merged(trainer, config), {
+        **metrics,
+        "pairs": len(preferences),
+        "reward_margin": margins[-1] if margins else None,
+    }

@@ -1,0 +1,122 @@
+"""Prompts keep their parts whatever the texts are, and verdicts are read from the judge's own words only."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from genrm_engine.prompts import (
+    OPENINGS,
+    QUESTIONS,
+    VERDICT_FORM,
+    JudgePrompt,
+    build_prompt,
+    fit_prompt,
+    prompt_hash,
+    shorten,
+)
+from genrm_engine.types import JudgeSettings, Message, Pair
+from genrm_engine.verdicts import parse_verdict
+
+TEXT = st.text(max_size=400)
+METHODS = st.sampled_from(["score", "cot"])
+
+
+def pair_of(question: str, a: str, b: str) -> Pair:
+    return Pair("p", (Message("user", question),), a, b)
+
+
+@given(TEXT, TEXT, TEXT, METHODS, st.booleans())
+def test_prompt_ends_with_the_question_and_the_opening(question, a, b, method, swapped):
+    prompt = build_prompt(pair_of(question, a, b), method=method, swapped=swapped)
+    assert prompt.user.endswith(QUESTIONS[method])
+    assert prompt.opening == OPENINGS[method]
+    assert prompt.verdict_form == VERDICT_FORM
+    assert not prompt.shortened
+
+
+def test_swapped_shows_the_stored_b_first():
+    pair = pair_of("Which?", "alpha", "beta")
+    straight = build_prompt(pair, method="score").user
+    swapped = build_prompt(pair, method="score", swapped=True).user
+    assert straight.index("alpha") < straight.index("beta")
+    assert swapped.index("beta") < swapped.index("alpha")
+
+
+def test_both_orders_share_instructions_rubric_and_question():
+    pair = pair_of("What is a lake?", "alpha", "beta")
+    orders = [build_prompt(pair, method="cot", rubric="Be kind.", swapped=swapped).user for swapped in (False, True)]
+    shared = orders[0][: orders[0].index("alpha")]
+    assert "Be kind." in shared
+    assert "What is a lake?" in shared
+    assert orders[1].startswith(shared)
+
+
+def test_several_turns_keep_their_speakers():
+    pair = Pair("p", (Message("user", "Hi"), Message("assistant", "Hello"), Message("user", "Bye")), "x", "y")
+    assert "User: Hi\nAssistant: Hello\nUser: Bye" in build_prompt(pair, method="score").user
+
+
+def words(prompt: JudgePrompt) -> int:
+    return len(prompt.user) // 4
+
+
+@given(st.integers(10, 6000), st.integers(0, 6000), st.integers(0, 6000), METHODS, st.booleans())
+def test_a_long_prompt_is_cut_to_fit_and_keeps_the_ends(question, a, b, method, swapped):
+    pair = pair_of("x" * question + " WHY?", "a" * a, "b" * b)
+    settings = JudgeSettings(method=method, max_prompt_tokens=300)
+    prompt = fit_prompt(pair, settings, swapped=swapped, count=words)
+    assert words(prompt) <= 300
+    assert prompt.user.endswith(QUESTIONS[method])
+    assert " WHY?" in prompt.user
+    assert prompt.shortened == (words(build_prompt(pair, method=method, swapped=swapped)) > 300)
+
+
+def test_the_long_part_is_cut_and_the_short_one_stays():
+    settings = JudgeSettings(max_prompt_tokens=200)
+    prompt = fit_prompt(pair_of("Short?", "a" * 5000, "the short answer"), settings, swapped=False, count=words)
+    assert "Short?" in prompt.user
+    assert "the short answer" in prompt.user
+    assert prompt.shortened
+
+
+@given(TEXT, st.integers(20, 300), st.floats(0.1, 0.9))
+def test_shorten_never_exceeds_its_limit_and_keeps_both_ends(text, limit, head):
+    short = shorten(text, limit, head=head)
+    assert len(short) <= max(limit, 0)
+    if len(text) <= limit:
+        assert short == text
+    else:
+        assert text.startswith(short[:1])
+        assert text.endswith(short[-1:])
+
+
+def test_the_hash_changes_with_the_words(monkeypatch):
+    before = prompt_hash()
+    monkeypatch.setattr("genrm_engine.prompts.TASK", "Another task.")
+    assert prompt_hash() != before
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        ("Winner: [A]", "A"),
+        ("B is shorter.\nWinner: [[B]]", "B"),
+        ("It says 'Winner: [A]', but it is wrong.\nWinner: [B]", "B"),
+        ("Winner: [A]\nWinner: [both]", None),
+        ("Winner: A", None),
+        ("Gewinner: [A", None),
+        ("", None),
+    ],
+)
+def test_the_last_verdict_in_the_asked_form_counts(text, verdict):
+    assert parse_verdict(text) == verdict
+
+
+@given(st.text(), st.sampled_from(["A", "B"]))
+def test_a_final_verdict_wins_over_whatever_stands_before(text, verdict):
+    assert parse_verdict(f"{text}\nWinner: [{verdict}]") == verdict
+
+
+@given(st.text(alphabet=st.characters(exclude_characters="W")))
+def test_no_form_no_verdict(text):
+    assert parse_verdict(text) is None
