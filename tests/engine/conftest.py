@@ -11,7 +11,23 @@ import pytest
 from genrm_engine.embedded import ensure_converted
 from genrm_engine.types import Judgement, LabelledPair, Message, Pair
 
-WORDS = "apple river stone cloud lamp green seven walk paper music bread window tree light road".split()
+WORDS = [
+    "apple",
+    "river",
+    "stone",
+    "cloud",
+    "lamp",
+    "green",
+    "seven",
+    "walk",
+    "paper",
+    "music",
+    "bread",
+    "window",
+    "tree",
+    "light",
+    "road",
+]
 
 
 def shared_home() -> Path:

@@ -1,0 +1,115 @@
+"""The command line with scripted judges: files, resuming, exit codes; and that PyTorch stays out."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from genrm_engine.cli import main
+from genrm_engine.device import DeviceLease
+from tests.engine.conftest import make_labelled
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    file = tmp_path / "data.jsonl"
+    file.write_text("".join(json.dumps(row.to_json()) + "\n" for row in make_labelled(20)))
+    return file
+
+
+def test_evaluate_writes_judgements_and_figures(data, tmp_path, capsys):
+    out = tmp_path / "out"
+    command = ["evaluate", "--model", "scripted:oracle", "--data", str(data), "--out", str(out), "--json"]
+    assert main(command) == 0
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (figures["n"], figures["accuracy"], figures["consistency"]) == (20, 1.0, 1.0)
+    assert json.loads((out / "metrics.json").read_text()) == figures
+    progress = [json.loads(line) for line in (out / "progress.jsonl").read_text().splitlines()]
+    assert progress[-1]["phase"] == "done"
+    assert [row["fraction"] for row in progress] == sorted(row["fraction"] for row in progress)
+
+
+def test_evaluate_goes_on_with_what_is_judged_already(data, tmp_path, capsys):
+    out = tmp_path / "out"
+    command = ["--data", str(data), "--out", str(out), "--json"]
+    assert main(["evaluate", "--model", "scripted:crash:1", *command]) == 1
+    assert "crashed" in capsys.readouterr().err
+    done = (out / "judgements.jsonl").read_text().splitlines()
+    assert len(done) == 16
+    assert main(["evaluate", "--model", "scripted:oracle", *command]) == 0
+    lines = (out / "judgements.jsonl").read_text().splitlines()
+    assert lines[:16] == done
+    assert len(lines) == 20
+
+
+def test_judge_writes_one_line_a_pair(data, tmp_path):
+    out = tmp_path / "judgements.jsonl"
+    command = ["judge", "--model", "scripted:longer", "--method", "cot", "--samples", "3", "--in", str(data)]
+    assert main([*command, "--out", str(out)]) == 0
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert len(rows) == 20
+    assert {len(row["rationales"]) for row in rows} == {6}
+
+
+def test_lasting_errors_exit_with_two(data, tmp_path, capsys):
+    out = ["--out", str(tmp_path / "out")]
+    assert main(["evaluate", "--model", "scripted:nobody", "--data", str(data), *out]) == 2
+    assert main(["evaluate", "--model", "scripted:longer", "--data", str(tmp_path / "none.jsonl"), *out]) == 2
+    (tmp_path / "config.json").write_text('{"method": "magic", "model": "m"}')
+    assert main(["train", "--config", str(tmp_path / "config.json"), "--train", str(data), *out]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert [line.startswith("error: ") for line in errors] == [True] * 3
+    assert "method must be one of" in errors[-1]
+
+
+def test_a_cancelled_run_exits_with_three(data, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "cancel").touch()
+    assert main(["evaluate", "--model", "scripted:longer", "--data", str(data), "--out", str(out)]) == 3
+
+
+def test_waiting_for_the_device_tells_who_holds_it(data, tmp_path):
+    out, leases = tmp_path / "out", tmp_path / "leases"
+    code = "import sys; from genrm_engine.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = ["evaluate", "--model", "scripted:longer", "--data", str(data), "--out", str(out), "--device", "cpu"]
+    with DeviceLease.acquire(leases, "cpu", holder="training run 7", wait=False):  # type: ignore[union-attr]
+        child = subprocess.Popen([sys.executable, "-c", code, *command, "--lease-folder", str(leases)])
+        said = ""
+        while "training run 7" not in said:
+            assert child.poll() is None
+            said = (out / "progress.jsonl").read_text() if (out / "progress.jsonl").exists() else ""
+    assert child.wait(timeout=30) == 0
+    rows = [json.loads(line) for line in (out / "progress.jsonl").read_text().splitlines()]
+    assert (rows[0]["phase"], rows[0]["holder"]) == ("waiting", "training run 7")
+    assert rows[-1]["phase"] == "done"
+
+
+LIGHT = [
+    "genrm_engine",
+    "genrm_engine.types",
+    "genrm_engine.prompts",
+    "genrm_engine.judge",
+    "genrm_engine.evaluation.metrics",
+    "genrm_engine.evaluation.gate",
+    "genrm_engine.evaluation.run",
+    "genrm_engine.training.config",
+    "genrm_engine.device",
+    "genrm_engine.embedded",
+    "genrm_engine.cli",
+    "genrm_engine.backends",
+    "genrm_engine.files",
+    "genrm_engine.weights",
+]
+
+
+def test_nothing_light_imports_a_heavy_library():
+    code = (
+        f"import importlib, sys\nfor name in {LIGHT!r}: importlib.import_module(name)\n"
+        "found = {'torch', 'transformers', 'trl', 'peft', 'datasets', 'django', 'celery', 'redis'} & set(sys.modules)\n"
+        "sys.exit(', '.join(sorted(found)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

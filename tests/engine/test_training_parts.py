@@ -1,0 +1,162 @@
+"""What decides a run before any model is loaded: configuration, files, weights, which chains are paired."""
+
+import gzip
+import json
+
+import numpy as np
+import pytest
+
+from genrm_engine.errors import EngineError
+from genrm_engine.files import append_row, data_hash, read_appended, read_labelled, read_pairs, write_json
+from genrm_engine.prompts import build_prompt
+from genrm_engine.training.config import TrainConfig
+from genrm_engine.training.data import Item, pair_weights
+from genrm_engine.training.selection import select
+from genrm_engine.types import Chain, LabelledPair, Message, Pair
+from genrm_engine.weights import check_manifest, weights_sha256, write_manifest
+from tests.engine.conftest import make_labelled
+
+
+def test_config_survives_json_and_fills_in_its_methods_defaults():
+    config = TrainConfig.from_json({"method": "star-dpo", "model": "m", "threads": 2})
+    assert TrainConfig.from_json(json.loads(config.dumps())) == config
+    assert config.learning_rate is None
+    resolved = config.resolved()
+    assert resolved.learning_rate is not None
+    assert resolved.epochs is not None
+    assert TrainConfig(method="genrm", model="m", learning_rate=1e-4).resolved().learning_rate == 1e-4
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"method": "genrm"}, "model is missing"),
+        ({"method": "magic", "model": "m"}, "method must be one of genrm, star-dpo"),
+        ({"method": "genrm", "model": "m", "speed": 3}, "unknown field speed"),
+        ({"method": "genrm", "model": "m", "epochs": "two"}, "epochs must be float"),
+        ({"method": "genrm", "model": "m", "lora": 1}, "lora must be bool"),
+        ({"method": "genrm", "model": "m", "batch_size": True}, "batch_size must be int"),
+        ({"method": "genrm", "model": "m", "batch_size": 0}, "batch_size must be at least 1"),
+        ({"method": "genrm", "model": "m", "batch_size": 8, "micro_batch_size": 3}, "multiple of micro_batch_size"),
+        ({"method": "genrm", "model": "m", "learning_rate": -1}, "learning_rate must be above 0"),
+    ],
+)
+def test_a_bad_config_is_refused_by_the_name_of_its_field(row, says):
+    with pytest.raises(EngineError, match=says):
+        TrainConfig.from_json(row)
+
+
+def test_every_field_has_a_help_text():
+    from dataclasses import fields
+
+    assert all(item.metadata.get("help", "").endswith(".") for item in fields(TrainConfig))
+
+
+def length_pair(a: int, b: int, choice: str, weight: float = 1.0) -> LabelledPair:
+    pair = Pair(f"{a}-{b}-{choice}", (Message("user", "?"),), "x" * a, "y" * b)
+    return LabelledPair(pair, choice, weight)  # type: ignore[arg-type]
+
+
+def test_balance_makes_longer_and_shorter_winners_weigh_the_same():
+    rows = [length_pair(9, 2, "a"), length_pair(9, 3, "a"), length_pair(2, 9, "b"), length_pair(9, 4, "b")]
+    weights = pair_weights(rows, balance_length=True)
+    assert sum(weights[:3]) == pytest.approx(weights[3])
+    assert np.mean(weights) == pytest.approx(1)
+    assert pair_weights(rows, balance_length=False) == [1.0] * 4
+
+
+def test_balance_is_bounded_and_labels_keep_their_relative_weight():
+    rows = [*[length_pair(9, n, "a") for n in range(1, 9)] * 5, length_pair(2, 9, "a", 2.0)]
+    weights = pair_weights(rows, balance_length=True)
+    assert weights[-1] / weights[0] <= 2 * 9 + 1e-6
+    with pytest.raises(EngineError, match="weight above 0"):
+        pair_weights([length_pair(1, 2, "a", 0.0)], balance_length=True)
+
+
+def item(number: int, *, first_wins: bool = True) -> Item:
+    row = make_labelled(2)[0 if first_wins else 1]
+    row = LabelledPair(Pair(f"q{number}", row.pair.prompt, row.pair.response_a, row.pair.response_b), row.choice)
+    return Item(row, False, build_prompt(row.pair, method="cot"), (1, 2, 3), 1.0)
+
+
+def test_right_chains_meet_wrong_ones_of_the_same_question():
+    config = TrainConfig(method="star-dpo", model="m", verdict_draws=1)
+    asked = item(1)
+    chains = {asked.key: [Chain("bad", 0.0, 3), Chain("good", 1.0, 3), Chain("mute", None, 3)]}
+    [found], yields = select([asked], chains, config, iteration=0)
+    assert (found.right.text, found.wrong.text) == ("good", "bad")
+    assert (yields.right, yields.wrong, yields.unparsed, yields.paired) == (1, 1, 1, 1)
+
+
+def test_a_question_with_one_kind_of_chain_gives_no_pair():
+    config = TrainConfig(method="star-dpo", model="m")
+    asked = item(1, first_wins=False)
+    chains = {asked.key: [Chain("x", 1.0, 3), Chain("y", 1.0, 3)]}
+    found, yields = select([asked], chains, config, iteration=0)
+    assert found == []
+    assert (yields.right, yields.wrong, yields.paired) == (0, 8, 0)
+
+
+def test_verdicts_are_drawn_by_the_judges_own_probability_and_repeatably():
+    config = TrainConfig(method="star-dpo", model="m")
+    asked = [item(number) for number in range(300)]
+    chains = {one.key: [Chain("x", 0.3, 3)] for one in asked}
+    found, yields = select(asked, chains, config, iteration=0)
+    assert yields.right / (yields.right + yields.wrong) == pytest.approx(0.3, abs=0.05)
+    assert select(asked[::-1], chains, config, iteration=0)[1] == yields
+    assert len(found) <= len(asked)
+
+
+def test_at_most_so_many_pairs_for_each_question_the_surest_first():
+    asked = item(1)
+    chains = {asked.key: [Chain(str(n), p, 3) for n, p in enumerate((0.55, 0.5, 0.95, 0.05))]}
+    config = TrainConfig(method="star-dpo", model="m", verdict_draws=64)
+    [first], _ = select([asked], chains, config, iteration=0)
+    assert (first.right.text, first.wrong.text) == ("2", "3")
+    more = TrainConfig(method="star-dpo", model="m", verdict_draws=64, pairs_per_order=2)
+    assert len(select([asked], chains, more, iteration=0)[0]) == 2
+
+
+def test_labelled_files_are_read_plain_and_gzipped(tmp_path):
+    rows = [
+        {"id": "1", "prompt": "Hi", "response_a": "x", "response_b": "y", "choice": "a", "meta": {"group_key": "g"}},
+        {"id": "2", "prompt": "Hi", "response_a": "x", "response_b": "y", "choice": "tie"},
+        {"id": "3", "prompt": [{"role": "user", "content": "Hi"}], "response_a": "x", "response_b": "y", "gold": "b"},
+    ]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "rows.jsonl").write_text(text)
+    with gzip.open(tmp_path / "rows.jsonl.gz", "wt") as stream:
+        stream.write(text)
+    found = read_labelled(tmp_path / "rows.jsonl")
+    assert [(row.pair.id, row.choice, row.pair.group) for row in found] == [("1", "a", "g"), ("3", "b", "")]
+    assert found == read_labelled(tmp_path / "rows.jsonl.gz")
+    assert len(read_pairs(tmp_path / "rows.jsonl")) == 3
+    assert data_hash(found) == data_hash(found[::-1]) != data_hash(found[:1])
+
+
+@pytest.mark.parametrize(("line", "says"), [("{", "line 2: not JSON"), ("[]", "line 2: not a JSON object")])
+def test_a_bad_line_is_named(tmp_path, line, says):
+    (tmp_path / "rows.jsonl").write_text('{"id": "1", "prompt": "", "response_a": "", "response_b": ""}\n' + line)
+    with pytest.raises(EngineError, match=says):
+        read_pairs(tmp_path / "rows.jsonl")
+
+
+def test_a_torn_line_is_passed_over_and_the_next_stands_alone(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    append_row(file, {"n": 1})
+    with file.open("a") as stream:
+        stream.write('{"n": 2, "te')
+    append_row(file, {"n": 3})
+    assert [row["n"] for row in read_appended(file)] == [1, 3]
+
+
+def test_checksums_notice_a_change(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    write_json(tmp_path / "run.json", {"a": 1})
+    before = weights_sha256(tmp_path)
+    assert set(write_manifest(tmp_path)) == {"model.safetensors", "run.json"}
+    check_manifest(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"others")
+    assert weights_sha256(tmp_path) != before
+    with pytest.raises(EngineError, match=r"model\.safetensors was changed"):
+        check_manifest(tmp_path)
