@@ -207,5 +207,5 @@ def test_commit_and_next_pair_stay_within_their_queries(
 ) -> None:
     Project.objects.update(reveal="never")
     factories.PairFactory.create_batch(30, project=held.pair.project)
-    with django_assert_max_num_queries(26):  # type: ignore[operator]
+    with django_assert_max_num_queries(22):  # type: ignore[operator]
         commit(as_bob, held, htmx)

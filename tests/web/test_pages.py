@@ -234,3 +234,15 @@ def test_a_crash_shows_a_page_without_details(as_bob: Client, project: Project) 
     assert response.status_code == 500
     assert "Something broke on our side" in response.content.decode()
     assert "secret detail" not in response.content.decode()
+
+
+def test_too_many_wrong_passwords_lock_the_sign_in_with_a_plain_message(
+    client: Client, bob: User, settings: Any
+) -> None:
+    settings.AXES_ENABLED = True
+    settings.AXES_FAILURE_LIMIT = 2
+    settings.AXES_LOCKOUT_TEMPLATE = "lockout.html"
+    for _ in range(3):
+        response = client.post("/login/", {"username": "bob", "password": "no"})
+    assert response.status_code == 429
+    assert "Too many wrong passwords" in response.content.decode()
