@@ -19,7 +19,7 @@ def data(tmp_path: Path) -> Path:
     return file
 
 
-def test_evaluate_writes_judgements_and_figures(data, tmp_path, capsys):
+def test_evaluate_writes_judgements_and_figures(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     command = ["evaluate", "--model", "scripted:oracle", "--data", str(data), "--out", str(out), "--json"]
     assert main(command) == 0
@@ -31,7 +31,9 @@ def test_evaluate_writes_judgements_and_figures(data, tmp_path, capsys):
     assert [row["fraction"] for row in progress] == sorted(row["fraction"] for row in progress)
 
 
-def test_evaluate_goes_on_with_what_is_judged_already(data, tmp_path, capsys):
+def test_evaluate_goes_on_with_what_is_judged_already(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
     command = ["--data", str(data), "--out", str(out), "--json"]
     assert main(["evaluate", "--model", "scripted:crash:1", *command]) == 1
@@ -44,7 +46,7 @@ def test_evaluate_goes_on_with_what_is_judged_already(data, tmp_path, capsys):
     assert len(lines) == 20
 
 
-def test_judge_writes_one_line_a_pair(data, tmp_path):
+def test_judge_writes_one_line_a_pair(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "judgements.jsonl"
     command = ["judge", "--model", "scripted:longer", "--method", "cot", "--samples", "3", "--in", str(data)]
     assert main([*command, "--out", str(out)]) == 0
@@ -53,7 +55,7 @@ def test_judge_writes_one_line_a_pair(data, tmp_path):
     assert {len(row["rationales"]) for row in rows} == {6}
 
 
-def test_lasting_errors_exit_with_two(data, tmp_path, capsys):
+def test_lasting_errors_exit_with_two(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = ["--out", str(tmp_path / "out")]
     assert main(["evaluate", "--model", "scripted:nobody", "--data", str(data), *out]) == 2
     assert main(["evaluate", "--model", "scripted:longer", "--data", str(tmp_path / "none.jsonl"), *out]) == 2
@@ -64,14 +66,14 @@ def test_lasting_errors_exit_with_two(data, tmp_path, capsys):
     assert "method must be one of" in errors[-1]
 
 
-def test_a_cancelled_run_exits_with_three(data, tmp_path):
+def test_a_cancelled_run_exits_with_three(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "cancel").touch()
     assert main(["evaluate", "--model", "scripted:longer", "--data", str(data), "--out", str(out)]) == 3
 
 
-def test_waiting_for_the_device_tells_who_holds_it(data, tmp_path):
+def test_waiting_for_the_device_tells_who_holds_it(data: Path, tmp_path: Path) -> None:
     out, leases = tmp_path / "out", tmp_path / "leases"
     code = "import sys; from genrm_engine.cli import main; sys.exit(main(sys.argv[1:]))"
     command = ["evaluate", "--model", "scripted:longer", "--data", str(data), "--out", str(out), "--device", "cpu"]
@@ -105,7 +107,7 @@ LIGHT = [
 ]
 
 
-def test_nothing_light_imports_a_heavy_library():
+def test_nothing_light_imports_a_heavy_library() -> None:
     code = (
         f"import importlib, sys\nfor name in {LIGHT!r}: importlib.import_module(name)\n"
         "found = {'torch', 'transformers', 'trl', 'peft', 'datasets', 'django', 'celery', 'redis'} & set(sys.modules)\n"

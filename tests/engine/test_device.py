@@ -47,7 +47,7 @@ def process(code: str, folder: Path, holder: str) -> Iterator[subprocess.Popen[s
             child.stdout.close()
 
 
-def test_one_holds_and_the_other_sees_who(tmp_path):
+def test_one_holds_and_the_other_sees_who(tmp_path: Path) -> None:
     with process(HOLD, tmp_path, "judge one") as child:
         found = device_holder(tmp_path, "cpu")
         assert found is not None
@@ -57,7 +57,7 @@ def test_one_holds_and_the_other_sees_who(tmp_path):
         assert acquire_device(tmp_path, "cuda:1", holder="me", wait=False) is not None
 
 
-def test_a_killed_holder_leaves_the_device_free(tmp_path):
+def test_a_killed_holder_leaves_the_device_free(tmp_path: Path) -> None:
     with process(HOLD, tmp_path, "judge one") as child:
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
@@ -67,7 +67,7 @@ def test_a_killed_holder_leaves_the_device_free(tmp_path):
         lease.release()
 
 
-def test_what_a_dead_process_wrote_names_no_holder(tmp_path):
+def test_what_a_dead_process_wrote_names_no_holder(tmp_path: Path) -> None:
     (tmp_path / "device-cpu.lock").write_text('{"holder": "ghost", "pid": 1, "since": 1.0}')
     assert device_holder(tmp_path, "cpu") is None
     with DeviceLease.acquire(tmp_path, "cpu", holder="me", wait=False) as lease:  # type: ignore[union-attr]
@@ -78,7 +78,7 @@ def test_what_a_dead_process_wrote_names_no_holder(tmp_path):
     assert device_holder(tmp_path, "cpu") is None
 
 
-def test_a_waiting_trainer_goes_before_a_judge_that_keeps_taking_it(tmp_path):
+def test_a_waiting_trainer_goes_before_a_judge_that_keeps_taking_it(tmp_path: Path) -> None:
     with process(GREEDY, tmp_path, "judge"):
         for _ in range(5):
             started = time.monotonic()
@@ -89,7 +89,7 @@ def test_a_waiting_trainer_goes_before_a_judge_that_keeps_taking_it(tmp_path):
             lease.release()
 
 
-def test_waiting_stops_when_told(tmp_path):
+def test_waiting_stops_when_told(tmp_path: Path) -> None:
     asked = []
 
     def stop() -> bool:
@@ -103,7 +103,7 @@ def test_waiting_stops_when_told(tmp_path):
     assert lease is not None, "a given-up wait must leave the turnstile free"
 
 
-def test_a_forked_child_does_not_keep_the_lease(tmp_path):
+def test_a_forked_child_does_not_keep_the_lease(tmp_path: Path) -> None:
     lease = acquire_device(tmp_path, "cpu", holder="me", wait=False)
     assert lease is not None
     child = os.fork()
@@ -121,17 +121,17 @@ def test_a_forked_child_does_not_keep_the_lease(tmp_path):
         os.waitpid(child, 0)
 
 
-def test_two_leases_of_one_process_exclude_each_other(tmp_path):
+def test_two_leases_of_one_process_exclude_each_other(tmp_path: Path) -> None:
     with DeviceLease.acquire(tmp_path, "cpu", holder="one", wait=False):  # type: ignore[union-attr]
         assert acquire_device(tmp_path, "cpu", holder="two", wait=False) is None
 
 
-def test_names(monkeypatch):
+def test_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert [lease_name(name) for name in ("auto", "cuda", "cuda:2", "cpu")] == ["cpu", "cuda:0", "cuda:2", "cpu"]
 
 
-def test_a_lock_that_cannot_be_made_is_an_os_error(tmp_path):
+def test_a_lock_that_cannot_be_made_is_an_os_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         acquire_device(tmp_path / "file", "cpu", holder="me", wait=False)

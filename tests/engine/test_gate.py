@@ -2,6 +2,7 @@
 
 import json
 import random
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from genrm_engine.evaluation.gate import GateSettings, decide
 from tests.engine.conftest import make_judgement
 
 
-def simulated(rate, choices, draw, *, flips=0.0):
+def simulated(rate: float, choices: Any, draw: random.Random, *, flips: float = 0.0) -> Any:
     """A judge that is right with probability ``rate``."""
     found = []
     for pair_id, choice in choices.items():
@@ -21,11 +22,11 @@ def simulated(rate, choices, draw, *, flips=0.0):
     return found
 
 
-def labels(count, draw):
+def labels(count: int, draw: random.Random) -> Any:
     return {f"p{number}": draw.choice("ab") for number in range(count)}
 
 
-def outcomes(champion_rate, candidate_rate, *, count=80, times=200):
+def outcomes(champion_rate: float, candidate_rate: float, *, count: int = 80, times: int = 200) -> Any:
     promoted = 0
     for seed in range(times):
         draw = random.Random(seed)
@@ -37,20 +38,20 @@ def outcomes(champion_rate, candidate_rate, *, count=80, times=200):
     return promoted / times
 
 
-def test_an_equal_judge_passes_at_most_about_once_in_five():
+def test_an_equal_judge_passes_at_most_about_once_in_five() -> None:
     assert outcomes(0.7, 0.7) <= 0.25
 
 
-def test_a_worse_judge_hardly_ever_passes_and_a_better_one_mostly_does():
+def test_a_worse_judge_hardly_ever_passes_and_a_better_one_mostly_does() -> None:
     assert outcomes(0.75, 0.6) <= 0.01
     assert outcomes(0.5, 0.75) >= 0.9
 
 
-def test_few_labels_promote_no_equal_either():
+def test_few_labels_promote_no_equal_either() -> None:
     assert outcomes(0.7, 0.7, count=12) <= 0.25
 
 
-def test_the_very_same_judgements_are_not_better():
+def test_the_very_same_judgements_are_not_better() -> None:
     draw = random.Random(1)
     choices = labels(60, draw)
     rows = simulated(0.8, choices, draw)
@@ -62,7 +63,7 @@ def test_the_very_same_judgements_are_not_better():
     assert any("better with probability 0.00" in reason for reason in decision.reasons)
 
 
-def test_row_order_changes_nothing():
+def test_row_order_changes_nothing() -> None:
     draw = random.Random(5)
     choices = labels(70, draw)
     groups = {pair_id: f"g{number % 20}" for number, pair_id in enumerate(choices)}
@@ -73,9 +74,9 @@ def test_row_order_changes_nothing():
     assert decide(old, new, dict(reversed(choices.items())), groups) == decision
 
 
-def test_groups_make_the_interval_wider():
+def test_groups_make_the_interval_wider() -> None:
     draw = random.Random(5)
-    choices = {f"p{number}": "a" for number in range(80)}
+    choices: Any = {f"p{number}": "a" for number in range(80)}
     old = simulated(0.5, choices, draw)
     new = [make_judgement(f"p{number}", 0.9 if (number // 10) % 2 else 0.1) for number in range(80)]
     tens = {f"p{number}": f"g{number // 10}" for number in range(80)}
@@ -84,7 +85,7 @@ def test_groups_make_the_interval_wider():
     assert grouped.groups == 8
 
 
-def test_no_labels_is_a_refusal_that_says_so():
+def test_no_labels_is_a_refusal_that_says_so() -> None:
     decision = decide([make_judgement("p", 0.9)], [make_judgement("p", 0.9)], {}, {})
     assert not decision.promote
     assert decision.n == 0
@@ -92,25 +93,25 @@ def test_no_labels_is_a_refusal_that_says_so():
     json.dumps(decision.to_json())
 
 
-def refused_by(decision):
+def refused_by(decision: Any) -> Any:
     return {condition.name for condition in decision.conditions if not condition.met}
 
 
 @pytest.fixture
-def clear_lead():
+def clear_lead() -> Any:
     draw = random.Random(2)
     choices = labels(100, draw)
     return choices, simulated(0.5, choices, draw), simulated(0.9, choices, draw)
 
 
-def test_a_clear_lead_is_promoted_with_its_reasons(clear_lead):
+def test_a_clear_lead_is_promoted_with_its_reasons(clear_lead: Any) -> None:
     choices, old, new = clear_lead
     decision = decide(old, new, choices, {})
     assert decision.promote
     assert len(decision.reasons) == 4
 
 
-def test_consistency_unparsed_gold_and_length_may_each_refuse(clear_lead):
+def test_consistency_unparsed_gold_and_length_may_each_refuse(clear_lead: Any) -> None:
     choices, old, new = clear_lead
     flips = [make_judgement(row.pair_id, row.p_a, swapped=0.5 + (row.p_a - 0.5) * -0.5) for row in new]
     assert "consistency" in refused_by(decide(old, flips, choices, {}))
@@ -120,8 +121,8 @@ def test_consistency_unparsed_gold_and_length_may_each_refuse(clear_lead):
     assert "gold" in refused_by(decide(old, new, choices, {}, gold=gold))  # type: ignore[arg-type]
 
 
-def test_a_judge_that_only_learnt_length_is_refused():
-    choices = {f"p{number}": "a" for number in range(100)}
+def test_a_judge_that_only_learnt_length_is_refused() -> None:
+    choices: Any = {f"p{number}": "a" for number in range(100)}
     lengths = {f"p{number}": (9, 2) if number < 70 else (2, 9) for number in range(100)}
     old = [make_judgement(f"p{number}", 0.8 if number % 2 else 0.2) for number in range(100)]
     new = [make_judgement(f"p{number}", 0.8 if number < 70 else 0.2) for number in range(100)]
@@ -129,7 +130,7 @@ def test_a_judge_that_only_learnt_length_is_refused():
     assert refused_by(decide(old, new, choices, {}, lengths=lengths)) == {"shorter"}
 
 
-def test_settings_are_checked():
+def test_settings_are_checked() -> None:
     with pytest.raises(EngineError, match="probability"):
         GateSettings(probability=1.5)
     with pytest.raises(EngineError, match="margin"):

@@ -11,7 +11,7 @@ from genrm_engine.evaluation.metrics import Metrics, evaluate, expected_calibrat
 from tests.engine.conftest import make_judgement
 
 
-def test_figures_by_hand():
+def test_figures_by_hand() -> None:
     judgements = [
         make_judgement("p1", 0.9, swapped=0.7),  # a, right, consistent; p = 0.8
         make_judgement("p2", 0.4, swapped=0.2),  # b, right, consistent; p = 0.3
@@ -37,7 +37,7 @@ def test_figures_by_hand():
     assert found.accuracy_low <= 0.625 <= found.accuracy_high
 
 
-def test_calibration_error_by_hand():
+def test_calibration_error_by_hand() -> None:
     import numpy as np
 
     p_a = np.array([0.9, 0.9, 0.1, 0.1])
@@ -45,11 +45,11 @@ def test_calibration_error_by_hand():
     assert expected_calibration_error(p_a, is_a) == pytest.approx(0.5 * 0.4 + 0.5 * 0.1)
 
 
-def test_nothing_to_compare_is_no_figure():
+def test_nothing_to_compare_is_no_figure() -> None:
     assert evaluate([], {"p": "a"}, {}) == Metrics(n=0)
 
 
-def test_figures_do_not_depend_on_row_order_and_survive_json():
+def test_figures_do_not_depend_on_row_order_and_survive_json() -> None:
     draw = random.Random(3)
     judgements = [make_judgement(f"p{n}", draw.random(), swapped=draw.random()) for n in range(50)]
     choices = {f"p{n}": draw.choice("ab") for n in range(50)}
@@ -60,7 +60,7 @@ def test_figures_do_not_depend_on_row_order_and_survive_json():
     assert Metrics.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
-def test_groups_are_resampled_whole():
+def test_groups_are_resampled_whole() -> None:
     values = {"x1": 1.0, "x2": 1.0, "y1": 0.0, "y2": 0.0}
     sums, counts = group_sums(values, {"x1": "x", "x2": "x", "y1": "y", "y2": "y"})
     means = bootstrap_means(sums, counts)
@@ -69,7 +69,7 @@ def test_groups_are_resampled_whole():
     assert {0.25, 0.75} < set(alone.tolist())
 
 
-def test_the_interval_covers_a_known_rate_about_as_often_as_it_says():
+def test_the_interval_covers_a_known_rate_about_as_often_as_it_says() -> None:
     covered = 0
     for seed in range(200):
         draw = random.Random(seed)

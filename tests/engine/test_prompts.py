@@ -1,5 +1,7 @@
 """Prompts keep their parts whatever the texts are, and verdicts are read from the judge's own words only."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +28,9 @@ def pair_of(question: str, a: str, b: str) -> Pair:
 
 
 @given(TEXT, TEXT, TEXT, METHODS, st.booleans())
-def test_prompt_ends_with_the_question_and_the_opening(question, a, b, method, swapped):
+def test_prompt_ends_with_the_question_and_the_opening(
+    question: Any, a: Any, b: Any, method: Any, swapped: bool
+) -> None:
     prompt = build_prompt(pair_of(question, a, b), method=method, swapped=swapped)
     assert prompt.user.endswith(QUESTIONS[method])
     assert prompt.opening == OPENINGS[method]
@@ -34,7 +38,7 @@ def test_prompt_ends_with_the_question_and_the_opening(question, a, b, method, s
     assert not prompt.shortened
 
 
-def test_swapped_shows_the_stored_b_first():
+def test_swapped_shows_the_stored_b_first() -> None:
     pair = pair_of("Which?", "alpha", "beta")
     straight = build_prompt(pair, method="score").user
     swapped = build_prompt(pair, method="score", swapped=True).user
@@ -42,7 +46,7 @@ def test_swapped_shows_the_stored_b_first():
     assert swapped.index("beta") < swapped.index("alpha")
 
 
-def test_both_orders_share_instructions_rubric_and_question():
+def test_both_orders_share_instructions_rubric_and_question() -> None:
     pair = pair_of("What is a lake?", "alpha", "beta")
     orders = [build_prompt(pair, method="cot", rubric="Be kind.", swapped=swapped).user for swapped in (False, True)]
     shared = orders[0][: orders[0].index("alpha")]
@@ -51,7 +55,7 @@ def test_both_orders_share_instructions_rubric_and_question():
     assert orders[1].startswith(shared)
 
 
-def test_several_turns_keep_their_speakers():
+def test_several_turns_keep_their_speakers() -> None:
     pair = Pair("p", (Message("user", "Hi"), Message("assistant", "Hello"), Message("user", "Bye")), "x", "y")
     assert "User: Hi\nAssistant: Hello\nUser: Bye" in build_prompt(pair, method="score").user
 
@@ -61,7 +65,9 @@ def words(prompt: JudgePrompt) -> int:
 
 
 @given(st.integers(10, 6000), st.integers(0, 6000), st.integers(0, 6000), METHODS, st.booleans())
-def test_a_long_prompt_is_cut_to_fit_and_keeps_the_ends(question, a, b, method, swapped):
+def test_a_long_prompt_is_cut_to_fit_and_keeps_the_ends(
+    question: Any, a: Any, b: Any, method: Any, swapped: bool
+) -> None:
     pair = pair_of("x" * question + " WHY?", "a" * a, "b" * b)
     settings = JudgeSettings(method=method, max_prompt_tokens=300)
     prompt = fit_prompt(pair, settings, swapped=swapped, count=words)
@@ -71,7 +77,7 @@ def test_a_long_prompt_is_cut_to_fit_and_keeps_the_ends(question, a, b, method, 
     assert prompt.shortened == (words(build_prompt(pair, method=method, swapped=swapped)) > 300)
 
 
-def test_the_long_part_is_cut_and_the_short_one_stays():
+def test_the_long_part_is_cut_and_the_short_one_stays() -> None:
     settings = JudgeSettings(max_prompt_tokens=200)
     prompt = fit_prompt(pair_of("Short?", "a" * 5000, "the short answer"), settings, swapped=False, count=words)
     assert "Short?" in prompt.user
@@ -80,7 +86,7 @@ def test_the_long_part_is_cut_and_the_short_one_stays():
 
 
 @given(TEXT, st.integers(20, 300), st.floats(0.1, 0.9))
-def test_shorten_never_exceeds_its_limit_and_keeps_both_ends(text, limit, head):
+def test_shorten_never_exceeds_its_limit_and_keeps_both_ends(text: str, limit: int, head: float) -> None:
     short = shorten(text, limit, head=head)
     assert len(short) <= max(limit, 0)
     if len(text) <= limit:
@@ -90,7 +96,7 @@ def test_shorten_never_exceeds_its_limit_and_keeps_both_ends(text, limit, head):
         assert text.endswith(short[-1:])
 
 
-def test_the_hash_changes_with_the_words(monkeypatch):
+def test_the_hash_changes_with_the_words(monkeypatch: pytest.MonkeyPatch) -> None:
     before = prompt_hash()
     monkeypatch.setattr("genrm_engine.prompts.TASK", "Another task.")
     assert prompt_hash() != before
@@ -108,15 +114,15 @@ def test_the_hash_changes_with_the_words(monkeypatch):
         ("", None),
     ],
 )
-def test_the_last_verdict_in_the_asked_form_counts(text, verdict):
+def test_the_last_verdict_in_the_asked_form_counts(text: str, verdict: str | None) -> None:
     assert parse_verdict(text) == verdict
 
 
 @given(st.text(), st.sampled_from(["A", "B"]))
-def test_a_final_verdict_wins_over_whatever_stands_before(text, verdict):
+def test_a_final_verdict_wins_over_whatever_stands_before(text: str, verdict: str | None) -> None:
     assert parse_verdict(f"{text}\nWinner: [{verdict}]") == verdict
 
 
 @given(st.text(alphabet=st.characters(exclude_characters="W")))
-def test_no_form_no_verdict(text):
+def test_no_form_no_verdict(text: str) -> None:
     assert parse_verdict(text) is None

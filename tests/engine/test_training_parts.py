@@ -2,6 +2,8 @@
 
 import gzip
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from genrm_engine.weights import check_manifest, weights_sha256, write_manifest
 from tests.engine.conftest import make_labelled
 
 
-def test_config_survives_json_and_fills_in_its_methods_defaults():
+def test_config_survives_json_and_fills_in_its_methods_defaults() -> None:
     config = TrainConfig.from_json({"method": "star-dpo", "model": "m", "threads": 2})
     assert TrainConfig.from_json(json.loads(config.dumps())) == config
     assert config.learning_rate is None
@@ -41,12 +43,12 @@ def test_config_survives_json_and_fills_in_its_methods_defaults():
         ({"method": "genrm", "model": "m", "learning_rate": -1}, "learning_rate must be above 0"),
     ],
 )
-def test_a_bad_config_is_refused_by_the_name_of_its_field(row, says):
+def test_a_bad_config_is_refused_by_the_name_of_its_field(row: Any, says: str) -> None:
     with pytest.raises(EngineError, match=says):
         TrainConfig.from_json(row)
 
 
-def test_every_field_has_a_help_text():
+def test_every_field_has_a_help_text() -> None:
     from dataclasses import fields
 
     assert all(item.metadata.get("help", "").endswith(".") for item in fields(TrainConfig))
@@ -57,7 +59,7 @@ def length_pair(a: int, b: int, choice: str, weight: float = 1.0) -> LabelledPai
     return LabelledPair(pair, choice, weight)  # type: ignore[arg-type]
 
 
-def test_balance_makes_longer_and_shorter_winners_weigh_the_same():
+def test_balance_makes_longer_and_shorter_winners_weigh_the_same() -> None:
     rows = [length_pair(9, 2, "a"), length_pair(9, 3, "a"), length_pair(2, 9, "b"), length_pair(9, 4, "b")]
     weights = pair_weights(rows, balance_length=True)
     assert sum(weights[:3]) == pytest.approx(weights[3])
@@ -65,7 +67,7 @@ def test_balance_makes_longer_and_shorter_winners_weigh_the_same():
     assert pair_weights(rows, balance_length=False) == [1.0] * 4
 
 
-def test_balance_is_bounded_and_labels_keep_their_relative_weight():
+def test_balance_is_bounded_and_labels_keep_their_relative_weight() -> None:
     rows = [*[length_pair(9, n, "a") for n in range(1, 9)] * 5, length_pair(2, 9, "a", 2.0)]
     weights = pair_weights(rows, balance_length=True)
     assert weights[-1] / weights[0] <= 2 * 9 + 1e-6
@@ -79,7 +81,7 @@ def item(number: int, *, first_wins: bool = True) -> Item:
     return Item(row, False, build_prompt(row.pair, method="cot"), (1, 2, 3), 1.0)
 
 
-def test_right_chains_meet_wrong_ones_of_the_same_question():
+def test_right_chains_meet_wrong_ones_of_the_same_question() -> None:
     config = TrainConfig(method="star-dpo", model="m", verdict_draws=1)
     asked = item(1)
     chains = {asked.key: [Chain("bad", 0.0, 3), Chain("good", 1.0, 3), Chain("mute", None, 3)]}
@@ -88,7 +90,7 @@ def test_right_chains_meet_wrong_ones_of_the_same_question():
     assert (yields.right, yields.wrong, yields.unparsed, yields.paired) == (1, 1, 1, 1)
 
 
-def test_a_question_with_one_kind_of_chain_gives_no_pair():
+def test_a_question_with_one_kind_of_chain_gives_no_pair() -> None:
     config = TrainConfig(method="star-dpo", model="m")
     asked = item(1, first_wins=False)
     chains = {asked.key: [Chain("x", 1.0, 3), Chain("y", 1.0, 3)]}
@@ -97,7 +99,7 @@ def test_a_question_with_one_kind_of_chain_gives_no_pair():
     assert (yields.right, yields.wrong, yields.paired) == (0, 8, 0)
 
 
-def test_verdicts_are_drawn_by_the_judges_own_probability_and_repeatably():
+def test_verdicts_are_drawn_by_the_judges_own_probability_and_repeatably() -> None:
     config = TrainConfig(method="star-dpo", model="m")
     asked = [item(number) for number in range(300)]
     chains = {one.key: [Chain("x", 0.3, 3)] for one in asked}
@@ -107,7 +109,7 @@ def test_verdicts_are_drawn_by_the_judges_own_probability_and_repeatably():
     assert len(found) <= len(asked)
 
 
-def test_at_most_so_many_pairs_for_each_question_the_surest_first():
+def test_at_most_so_many_pairs_for_each_question_the_surest_first() -> None:
     asked = item(1)
     chains = {asked.key: [Chain(str(n), p, 3) for n, p in enumerate((0.55, 0.5, 0.95, 0.05))]}
     config = TrainConfig(method="star-dpo", model="m", verdict_draws=64)
@@ -117,7 +119,7 @@ def test_at_most_so_many_pairs_for_each_question_the_surest_first():
     assert len(select([asked], chains, more, iteration=0)[0]) == 2
 
 
-def test_labelled_files_are_read_plain_and_gzipped(tmp_path):
+def test_labelled_files_are_read_plain_and_gzipped(tmp_path: Path) -> None:
     rows = [
         {"id": "1", "prompt": "Hi", "response_a": "x", "response_b": "y", "choice": "a", "meta": {"group_key": "g"}},
         {"id": "2", "prompt": "Hi", "response_a": "x", "response_b": "y", "choice": "tie"},
@@ -135,13 +137,13 @@ def test_labelled_files_are_read_plain_and_gzipped(tmp_path):
 
 
 @pytest.mark.parametrize(("line", "says"), [("{", "line 2: not JSON"), ("[]", "line 2: not a JSON object")])
-def test_a_bad_line_is_named(tmp_path, line, says):
+def test_a_bad_line_is_named(tmp_path: Path, line: str, says: str) -> None:
     (tmp_path / "rows.jsonl").write_text('{"id": "1", "prompt": "", "response_a": "", "response_b": ""}\n' + line)
     with pytest.raises(EngineError, match=says):
         read_pairs(tmp_path / "rows.jsonl")
 
 
-def test_a_torn_line_is_passed_over_and_the_next_stands_alone(tmp_path):
+def test_a_torn_line_is_passed_over_and_the_next_stands_alone(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     append_row(file, {"n": 1})
     with file.open("a") as stream:
@@ -150,7 +152,7 @@ def test_a_torn_line_is_passed_over_and_the_next_stands_alone(tmp_path):
     assert [row["n"] for row in read_appended(file)] == [1, 3]
 
 
-def test_checksums_notice_a_change(tmp_path):
+def test_checksums_notice_a_change(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     write_json(tmp_path / "run.json", {"a": 1})
     before = weights_sha256(tmp_path)
