@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from statistics import fmean
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -138,7 +139,7 @@ def judge_health_for(project: Project) -> JudgeHealth:
     asked = JudgingRequest.objects.filter(pair__project=project, judge=champion.judge_id)
     failed = asked.filter(state=JudgingRequest.State.FAILED)
     waiting = asked.exclude(state=JudgingRequest.State.FAILED).count()
-    per_second, seconds_left = _pace(made, asked)
+    per_second, seconds_left = _pace(project, made, asked)
     holder = device_holder(settings.HOME / DEVICES, settings.ENV.device)
     return JudgeHealth(
         deployment=champion,
@@ -191,6 +192,13 @@ def open_flags_for(project: Project) -> QuerySet[Flag]:
         .filter(pair__project=project, state=Flag.State.OPEN)
         .order_by("-pk")
     )
+
+
+def flag_kinds_for(project: Project) -> list[tuple[str, str, int]]:
+    """Every kind that can be open, with its name and how many are; judge against people first."""
+    counts = dict(open_flags_for(project).order_by().values_list("kind").annotate(Count("pk")))
+    always = (Flag.Kind.JUDGE_DISAGREES, Flag.Kind.ANNOTATORS_SPLIT)
+    return [(kind, kind.label, counts.get(kind, 0)) for kind in Flag.Kind if kind in always or counts.get(kind)]
 
 
 def pair_dossier(pair: Pair) -> Dossier:
@@ -251,29 +259,26 @@ def _worker_line(row: WorkerHeartbeat, now: datetime) -> WorkerLine:
     return WorkerLine(row.name, row.queues, seen < ALIVE.total_seconds(), round(seen, 1))
 
 
-def _pace(made: QuerySet[Judgement], asked: QuerySet[JudgingRequest]) -> tuple[float | None, float | None]:
+def _pace(
+    project: Project, made: QuerySet[Judgement], asked: QuerySet[JudgingRequest]
+) -> tuple[float | None, float | None]:
     """Judgements per second lately, and the seconds left at each method's own pace; None where nothing is known."""
     recent = made.filter(created_at__gt=timezone.now() - RECENT)
-    by_method = {
-        row["method"]: row for row in recent.values("method").annotate(n=Count("pk"), s=Sum("seconds")).order_by()
-    }
-    busy = sum(row["s"] for row in by_method.values())
-    if not busy:
+    total = recent.aggregate(n=Count("pk"), s=Sum("seconds"))
+    scored = _seconds_per_pair(made, Method.SCORE)
+    if scored is None:
         return None, None
-    count = sum(row["n"] for row in by_method.values())
-    left = 0.0
-    waiting = asked.exclude(state=JudgingRequest.State.FAILED).values("method").annotate(n=Count("pk")).order_by()
-    for row in waiting:
-        known = by_method.get(row["method"]) or _ever(made, row["method"])
-        if not known or not known["n"]:
-            return count / busy, None
-        left += row["n"] * known["s"] / known["n"]
-    return count / busy, left
+    reasoned = _seconds_per_pair(made, Method.COT) or scored * (1 + 2 * project.samples_per_order)
+    waiting = asked.exclude(state=JudgingRequest.State.FAILED).aggregate(
+        score=Count("pk", filter=Q(method=Method.SCORE)), cot=Count("pk", filter=Q(method=Method.COT))
+    )
+    return (total["n"] / total["s"] if total["s"] else None), waiting["score"] * scored + waiting["cot"] * reasoned
 
 
-def _ever(made: QuerySet[Judgement], method: str) -> dict[str, float]:
-    total = made.filter(method=method).aggregate(n=Count("pk"), s=Sum("seconds"))
-    return {"n": total["n"], "s": total["s"] or 0.0}
+def _seconds_per_pair(made: QuerySet[Judgement], method: Method) -> float | None:
+    """The pace of the judge's newest hundred judgements by a method."""
+    newest = made.filter(method=method).order_by("-pk").values_list("seconds", flat=True)[:100]
+    return fmean(newest) if newest else None
 
 
 def _notice(project: Project, champion: Deployment) -> str:

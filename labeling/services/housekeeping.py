@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from labeling import jobs, queries
-from labeling.models import Pair, Project
+from labeling.models import Label, Pair, Project
 from labeling.services import claims, deployments, flags, judging, training, trust
+
+FORGOTTEN = 1_000
+"""Most pairs whose lost refresh one sweep makes up for."""
 
 
 def refresh_pairs(pair_ids: Sequence[int]) -> None:
@@ -36,6 +39,7 @@ def sweep() -> dict[str, int]:
     for project in Project.objects.all():
         deployments.ensure_champion(project)
         counts["asked"] += judging.request_project(project)
+    counts["refreshed"] = _refresh_forgotten()
     if judging.anything_waiting():
         for _ in range(max(queries.live_workers("judge"), 1) - judging.busy_workers()):
             jobs.send(jobs.JUDGE, {})
@@ -43,6 +47,16 @@ def sweep() -> dict[str, int]:
     for run_id in runs:
         jobs.send(jobs.TRAIN, {"run_id": run_id})
     return {**counts, "runs": len(runs)}
+
+
+def _refresh_forgotten() -> int:
+    """Pairs with labels but no consensus: their refresh was lost with the broker. A batch at a time."""
+    standing = Label.objects.filter(pair=OuterRef("pk"), withdrawn=False)
+    forgotten = Pair.objects.filter(Exists(standing), consensus__isnull=True)
+    ids = list(forgotten.order_by("pk").values_list("pk", flat=True)[:FORGOTTEN])
+    if ids:
+        refresh_pairs(ids)
+    return len(ids)
 
 
 def _measure(project: Project) -> None:

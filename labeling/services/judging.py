@@ -17,7 +17,7 @@ from labeling.models.judges import Method
 Priority = JudgingRequest.Priority
 State = JudgingRequest.State
 
-CHUNK = {Method.SCORE: 8, Method.COT: 4}
+CHUNK = {Method.SCORE: 16, Method.COT: 12}
 """Pairs per chunk: a few seconds of work on a small CPU, far below every lease and time-out."""
 
 MAX_ATTEMPTS = 5

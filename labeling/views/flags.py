@@ -9,7 +9,7 @@ from labeling import access, queries
 from labeling.errors import LabelingError
 from labeling.forms import SettleForm
 from labeling.http import LabelerRequest, page
-from labeling.models import Member, Pair
+from labeling.models import Flag, Member, Pair
 from labeling.services import flags as flag_service
 
 PER_PAGE = 50
@@ -18,9 +18,16 @@ PER_PAGE = 50
 @page("GET")
 def flags(request: LabelerRequest, slug: str) -> HttpResponse:
     project = access.project_for(request.user, slug, role=Member.Role.ADJUDICATOR)
-    listed = Paginator(queries.open_flags_for(project), PER_PAGE).get_page(request.GET.get("page"))
-    notice = queries.judge_health_for(project).notice
-    return render(request, "labeling/flags.html", {"project": project, "page": listed, "trust_notice": notice})
+    kind = request.GET.get("kind", Flag.Kind.JUDGE_DISAGREES)
+    found = queries.open_flags_for(project).filter(kind=kind)
+    context = {
+        "project": project,
+        "kind": kind,
+        "kinds": queries.flag_kinds_for(project),
+        "page": Paginator(found, PER_PAGE).get_page(request.GET.get("page")),
+        "trust_notice": queries.judge_health_for(project).notice,
+    }
+    return render(request, "labeling/flags.html", context)
 
 
 @page("GET", "POST")

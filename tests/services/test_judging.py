@@ -11,7 +11,7 @@ from labeling import jobs
 from labeling.models import Deployment, Judgement, JudgingRequest, Project, Rationale
 from labeling.services import deployments, housekeeping, judging
 from tests.conftest import Sent
-from tests.factories import JudgementFactory, JudgeVersionFactory, PairFactory
+from tests.factories import JudgementFactory, JudgeVersionFactory, LabelFactory, PairFactory
 
 Priority = JudgingRequest.Priority
 
@@ -56,11 +56,11 @@ def test_a_person_waiting_comes_first_then_new_scores_then_new_rationales_then_t
 
 
 def test_a_chunk_has_one_judge_and_method_and_is_leased_once(champion: Deployment) -> None:
-    PairFactory.create_batch(10, project=champion.project)
+    PairFactory.create_batch(20, project=champion.project)
     judging.request_project(champion.project)
     first, second = judging.lease_chunk(), judging.lease_chunk()
     assert {request.method for request in first} == {"score"}
-    assert [len(first), len(second)] == [8, 2]
+    assert [len(first), len(second)] == [16, 4]
     assert not {request.pk for request in first} & {request.pk for request in second}
 
 
@@ -98,6 +98,13 @@ def test_the_sweep_brings_back_a_silent_workers_chunk_and_sends_the_job(champion
     assert housekeeping.sweep()["requests"] == 6
     assert (jobs.JUDGE, {}) in sent
     assert judging.lease_chunk()
+
+
+def test_the_sweep_makes_up_for_a_lost_refresh(project: Project) -> None:
+    pair = LabelFactory.create(pair=PairFactory.create(project=project), choice="b").pair
+    assert housekeeping.sweep()["refreshed"] == 1
+    assert pair.consensus.choice == "b"
+    assert housekeeping.sweep()["refreshed"] == 0
 
 
 def test_the_sweep_asks_for_what_nobody_asked_for_and_deploys_the_first_judge(project: Project, sent: Sent) -> None:
