@@ -13,7 +13,7 @@ from webapp.launch.prepare import prepare_folder
 
 
 class Command(BaseCommand):
-    help = "Migrate the database, collect static files, convert the embedded judge, load the demo, create the administrator."
+    help = "Bring database, static files, embedded judge, demo project and administrator into being, each once."
     requires_system_checks = ()
     requires_migrations_checks = False
 
