@@ -9,7 +9,7 @@ from django.utils.safestring import SafeString, mark_safe
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
-from pygments import formatters, highlight, lexers, util  # type: ignore[import-untyped]
+from pygments import formatters, highlight, lexers, util
 
 HEADING_SHIFT = 3
 """A response's headings stand below the page's own: its h1 becomes h4."""

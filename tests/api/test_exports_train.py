@@ -28,7 +28,8 @@ def test_strict_labels_train_a_dpo_step(
 ) -> None:
     from datasets import load_dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from trl import DPOConfig, DPOTrainer
+    from trl.trainer.dpo_config import DPOConfig
+    from trl.trainer.dpo_trainer import DPOTrainer
 
     for pair, choice in zip(PairFactory.create_batch(4, project=project), ["a", "b", "tie", "a"], strict=True):
         LabelFactory.create(pair=pair, choice=choice)

@@ -15,47 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-SIGN_IN = re.compile(r"http://\S+/login/once/\S+")
+from tests.launch.starting import ROOT, Start, free_port
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
-
-
-class Start:
-    """One `run_tandem`, with what it printed."""
-
-    def __init__(self, home: Path, port: int, log: Path) -> None:
-        self.home, self.url, self.log = home, f"http://127.0.0.1:{port}", log
-        environ = {name: value for name, value in os.environ.items() if name not in {"REDIS_URL", "DATABASE_URL"}}
-        environ |= {
-            "DJANGO_SETTINGS_MODULE": "webapp.settings",
-            "TANDEM_HOME": str(home),
-            "TANDEM_JUDGE_BACKEND": "scripted",
-            "TANDEM_JUDGE_MODEL": "scripted:longer",
-            "PORT": str(port),
-        }
-        with log.open("wb") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "run_tandem"],
-                cwd=ROOT,
-                env=environ,
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
-            )
-
-    def wait_until_ready(self) -> str:
-        """The sign-in link, once it is printed."""
-        deadline = time.monotonic() + 90
-        while time.monotonic() < deadline and self.process.poll() is None:
-            if f"Tandem is ready: {self.url}\n" in self.log.read_text() and (
-                found := SIGN_IN.search(self.log.read_text())
-            ):
-                return found[0]
-            time.sleep(0.1)
-        pytest.fail(f"not ready:\n{self.log.read_text()}")
-
-    def family(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children(recursive=True)
 
 
 def leftovers(family: list[psutil.Process], seconds: float) -> list[psutil.Process]:
@@ -65,9 +27,7 @@ def leftovers(family: list[psutil.Process], seconds: float) -> list[psutil.Proce
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture
