@@ -67,11 +67,14 @@ class Sampler:
         """``sampling.samples`` chains for each prompt."""
         import torch
 
+        from genrm_engine.backends.decoding import make_room
+
         with torch.inference_mode():
             tokens, mask = self._padded(ids)
             out = self._decoder(input_ids=tokens, attention_mask=mask, position_ids=_positions(mask), use_cache=True)
             cache, hidden = out.past_key_values, out.last_hidden_state[:, -1]
             cache.batch_repeat_interleave(sampling.samples)
+            make_room(cache, sampling.max_tokens + len(self.encoder.form_ids) + 1)
             hidden = hidden.repeat_interleave(sampling.samples, dim=0)
             mask = mask.repeat_interleave(sampling.samples, dim=0)
             rows = [

@@ -26,12 +26,16 @@ CHAIN_TOKENS = {"cpu": 40_000, "cuda": 1_000_000}
 class TransformersBackend:
     def __init__(self, spec: BackendSpec, *, model: "PreTrainedModel | None" = None) -> None:
         """Load the spec's model, or use ``model`` where one is already loaded (a judge in training)."""
+        from genrm_engine.backends.decoding import use_grouped_attention
+
         set_threads(spec.threads)
         self.encoder = PromptEncoder(load_tokenizer(spec.model))
         self.model: PreTrainedModel | None = (
             load_model(spec.model, dtype=spec.dtype, device=spec.device) if model is None else model
         )
         self.model.eval()  # type: ignore[no-untyped-call]
+        if model is None:
+            use_grouped_attention(self.model)
         self._kind = torch_device(spec.device).type
         self._sampler = Sampler(self.model, self.encoder)
         self._ids: dict[JudgePrompt, list[int]] = {}

@@ -27,7 +27,7 @@ TOLERANCE = 0.02  # bf16, and other rows' padding
 
 @pytest.fixture(scope="module")
 def backend(embedded_model: Path) -> Any:
-    loaded = load_backend(BackendSpec("transformers", str(embedded_model), device="cpu", threads=2))
+    loaded = load_backend(BackendSpec("transformers", str(embedded_model), device="cpu", threads=1))
     yield loaded
     loaded.close()
 
@@ -216,7 +216,7 @@ def command(config: TrainConfig, folder: Path) -> list[str]:
 
 
 def test_a_run_killed_in_training_goes_on_from_its_checkpoint(tiny_model: Path, tmp_path: Path) -> None:
-    config = tiny_config(tiny_model, "star-dpo", epochs=40, checkpoints=30)
+    config = tiny_config(tiny_model, "star-dpo", epochs=8, checkpoints=7)
     child = subprocess.Popen(command(config, tmp_path), stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 90
     while not list((tmp_path / "out" / "checkpoints").glob("*/checkpoint-*/complete")):
