@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from django.http import HttpRequest
-from ninja import Router, Schema
+from ninja import Router, Schema, Status
 
 from labeling import access
 from labeling.api.auth import user_of
@@ -43,11 +43,11 @@ class RunOut(Schema):
 
 
 @router.post("/projects/{slug}/training-runs", response={202: RunOut})
-def request_run(request: HttpRequest, slug: str, body: RunIn) -> tuple[int, TrainingRun]:
+def request_run(request: HttpRequest, slug: str, body: RunIn) -> Status[TrainingRun]:
     """Ask for a retraining; 409 with what is missing if it cannot start."""
     user = user_of(request, scope=ApiToken.Scope.MANAGE)
     project = access.project_for(user, slug, role=Member.Role.MANAGER)
-    return 202, training.request_run(project, method=body.method, trigger=TrainingRun.Trigger.API, by=user)
+    return Status(202, training.request_run(project, method=body.method, trigger=TrainingRun.Trigger.API, by=user))
 
 
 @router.get("/projects/{slug}/training-runs", response=list[RunOut])

@@ -10,7 +10,7 @@ def forbid_updates(_apps: object, schema_editor: BaseDatabaseSchemaEditor) -> No
     if schema_editor.connection.vendor == "postgresql":
         schema_editor.execute(
             "CREATE FUNCTION labeling_append_only() RETURNS trigger LANGUAGE plpgsql AS "
-            "$$ BEGIN RAISE EXCEPTION '% rows are never updated', TG_TABLE_NAME USING ERRCODE = 'integrity_constraint_violation'; END $$"
+            "$$ BEGIN RAISE EXCEPTION '%% rows are never updated', TG_TABLE_NAME USING ERRCODE = 'integrity_constraint_violation'; END $$"
         )
     for table in TABLES:
         if schema_editor.connection.vendor == "postgresql":
