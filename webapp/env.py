@@ -19,15 +19,25 @@ class Env(BaseSettings):
     allowed_hosts: str = Field(default="127.0.0.1,localhost,[::1]", description="comma-separated host names")
     csrf_trusted_origins: str = Field(default="", description="comma-separated origins behind a TLS proxy")
     secure_cookies: bool = Field(default=False, description="cookies over HTTPS only; set behind a TLS proxy")
-    database_url: str = Field(default="", validation_alias="DATABASE_URL", description="postgresql://…; SQLite if empty")
+    database_url: str = Field(
+        default="", validation_alias="DATABASE_URL", description="postgresql://…; SQLite if empty"
+    )
     redis_url: str = Field(default="", validation_alias="REDIS_URL", description="redis://…; embedded Valkey if empty")
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
 
-    judge_backend: str = Field(default="transformers", description="backend of the resident judge: transformers or scripted")
-    judge_model: str = Field(default="embedded-base", description="first judge: embedded-base, a folder or a scripted name")
+    judge_backend: str = Field(
+        default="transformers", description="backend of the resident judge: transformers or scripted"
+    )
+    judge_model: str = Field(
+        default="embedded-base", description="first judge: embedded-base, a folder or a scripted name"
+    )
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
-    judge_threads: int = Field(default=0, ge=0, description="CPU threads of the judge; 0 leaves one core to the web server")
-    train_threads: int = Field(default=0, ge=0, description="CPU threads of a training run; 0 uses every core, at low priority")
+    judge_threads: int = Field(
+        default=0, ge=0, description="CPU threads of the judge; 0 leaves one core to the web server"
+    )
+    train_threads: int = Field(
+        default=0, ge=0, description="CPU threads of a training run; 0 uses every core, at low priority"
+    )
     lease_seconds: int = Field(default=600, ge=5, description="how long a pair stays with an annotator unrenewed")
     judge_lease_seconds: int = Field(default=120, ge=2, description="how long a chunk stays with a judge worker")
     run_lease_seconds: int = Field(default=60, ge=2, description="how long a training run stays with a silent worker")
@@ -68,10 +78,13 @@ def secret_key(env: Env) -> str:
     if env.secret_key:
         return env.secret_key
     path = env.home / "secret_key"
-    if not path.exists():
-        env.home.mkdir(parents=True, exist_ok=True)
-        write_private(path, secrets.token_urlsafe(50))
-    return path.read_text().strip()
+    try:
+        if not path.exists():
+            env.home.mkdir(parents=True, exist_ok=True)
+            write_private(path, secrets.token_urlsafe(50))
+        return path.read_text().strip()
+    except OSError as error:
+        raise SystemExit(f"TANDEM_HOME: the data folder {env.home} is not usable: {error.strerror}") from None
 
 
 def redis_url(env: Env) -> str:

@@ -7,7 +7,6 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -16,459 +15,1012 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='ImportBatch',
+            name="ImportBatch",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('filename', models.CharField(max_length=300)),
-                ('sha256', models.CharField(max_length=64)),
-                ('note', models.TextField(blank=True, help_text="the file's own header, where it has one")),
-                ('imported', models.PositiveIntegerField(default=0)),
-                ('duplicates', models.PositiveIntegerField(default=0)),
-                ('rejected', models.PositiveIntegerField(default=0)),
-                ('labels', models.PositiveIntegerField(default=0)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("filename", models.CharField(max_length=300)),
+                ("sha256", models.CharField(max_length=64)),
+                ("note", models.TextField(blank=True, help_text="the file's own header, where it has one")),
+                ("imported", models.PositiveIntegerField(default=0)),
+                ("duplicates", models.PositiveIntegerField(default=0)),
+                ("rejected", models.PositiveIntegerField(default=0)),
+                ("labels", models.PositiveIntegerField(default=0)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'ordering': ['-pk'],
+                "ordering": ["-pk"],
             },
         ),
         migrations.CreateModel(
-            name='WorkerHeartbeat',
+            name="WorkerHeartbeat",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=200, unique=True)),
-                ('queues', models.CharField(max_length=200)),
-                ('pid', models.PositiveIntegerField()),
-                ('started_at', models.DateTimeField()),
-                ('seen_at', models.DateTimeField()),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=200, unique=True)),
+                ("queues", models.CharField(max_length=200)),
+                ("pid", models.PositiveIntegerField()),
+                ("started_at", models.DateTimeField()),
+                ("seen_at", models.DateTimeField()),
             ],
             options={
-                'ordering': ['queues', 'name'],
+                "ordering": ["queues", "name"],
             },
         ),
         migrations.CreateModel(
-            name='ApiToken',
+            name="ApiToken",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(blank=True, max_length=100)),
-                ('sha256', models.CharField(max_length=64, unique=True)),
-                ('scope', models.CharField(choices=[('read', 'read'), ('label', 'label'), ('manage', 'manage')], default='manage', max_length=10)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('expires_at', models.DateTimeField(blank=True, null=True)),
-                ('last_used_at', models.DateTimeField(blank=True, null=True)),
-                ('revoked_at', models.DateTimeField(blank=True, null=True)),
-                ('owner', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='api_tokens', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(blank=True, max_length=100)),
+                ("sha256", models.CharField(max_length=64, unique=True)),
+                (
+                    "scope",
+                    models.CharField(
+                        choices=[("read", "read"), ("label", "label"), ("manage", "manage")],
+                        default="manage",
+                        max_length=10,
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("expires_at", models.DateTimeField(blank=True, null=True)),
+                ("last_used_at", models.DateTimeField(blank=True, null=True)),
+                ("revoked_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="api_tokens",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-pk'],
+                "ordering": ["-pk"],
             },
         ),
         migrations.CreateModel(
-            name='AuditEvent',
+            name="AuditEvent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('action', models.CharField(max_length=60)),
-                ('target', models.CharField(max_length=200)),
-                ('detail', models.JSONField(blank=True, default=dict)),
-                ('at', models.DateTimeField(auto_now_add=True)),
-                ('actor', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("action", models.CharField(max_length=60)),
+                ("target", models.CharField(max_length=200)),
+                ("detail", models.JSONField(blank=True, default=dict)),
+                ("at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "actor",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-pk'],
+                "ordering": ["-pk"],
             },
         ),
         migrations.CreateModel(
-            name='Claim',
+            name="Claim",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slot', models.PositiveSmallIntegerField()),
-                ('slots', models.PositiveSmallIntegerField(help_text="the project's overlap when the claim was made")),
-                ('swapped', models.BooleanField(help_text='B is shown on the left')),
-                ('state', models.CharField(choices=[('live', 'live'), ('done', 'done'), ('expired', 'expired'), ('skipped', 'skipped')], default='live', max_length=10)),
-                ('expires_at', models.DateTimeField()),
-                ('skip_reason', models.CharField(blank=True, max_length=200)),
-                ('reason', models.CharField(blank=True, help_text='why this pair was routed to a person', max_length=40)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('annotator', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='claims', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("slot", models.PositiveSmallIntegerField()),
+                ("slots", models.PositiveSmallIntegerField(help_text="the project's overlap when the claim was made")),
+                ("swapped", models.BooleanField(help_text="B is shown on the left")),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("live", "live"), ("done", "done"), ("expired", "expired"), ("skipped", "skipped")],
+                        default="live",
+                        max_length=10,
+                    ),
+                ),
+                ("expires_at", models.DateTimeField()),
+                ("skip_reason", models.CharField(blank=True, max_length=200)),
+                (
+                    "reason",
+                    models.CharField(blank=True, help_text="why this pair was routed to a person", max_length=40),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "annotator",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="claims", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='JudgeVersion',
+            name="JudgeVersion",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=100, unique=True)),
-                ('method', models.CharField(help_text='how it was made: base, genrm, star-dpo, …', max_length=30)),
-                ('backend', models.CharField(max_length=30)),
-                ('base_model', models.CharField(max_length=300)),
-                ('weights', models.CharField(blank=True, help_text='folder of the weights, relative to the data folder', max_length=500)),
-                ('weights_sha256', models.CharField(blank=True, max_length=64)),
-                ('prompt_version', models.CharField(max_length=30)),
-                ('prompt_hash', models.CharField(max_length=64)),
-                ('trainable', models.BooleanField(default=True, help_text='false for a remote API')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('parent', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='children', to='labeling.judgeversion')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=100, unique=True)),
+                ("method", models.CharField(help_text="how it was made: base, genrm, star-dpo, …", max_length=30)),
+                ("backend", models.CharField(max_length=30)),
+                ("base_model", models.CharField(max_length=300)),
+                (
+                    "weights",
+                    models.CharField(
+                        blank=True, help_text="folder of the weights, relative to the data folder", max_length=500
+                    ),
+                ),
+                ("weights_sha256", models.CharField(blank=True, max_length=64)),
+                ("prompt_version", models.CharField(max_length=30)),
+                ("prompt_hash", models.CharField(max_length=64)),
+                ("trainable", models.BooleanField(default=True, help_text="false for a remote API")),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "parent",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="children",
+                        to="labeling.judgeversion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-pk'],
+                "ordering": ["-pk"],
             },
         ),
         migrations.CreateModel(
-            name='Label',
+            name="Label",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('external_annotator', models.CharField(blank=True, help_text='for labels that came with a file', max_length=150)),
-                ('source', models.CharField(choices=[('claim', 'labelled here'), ('adjudication', 'settled by an adjudicator'), ('import', 'came with the imported file')], max_length=15)),
-                ('choice', models.CharField(choices=[('a', 'A is better'), ('b', 'B is better'), ('tie', 'tie'), ('both_bad', 'both bad')], max_length=10)),
-                ('final_choice', models.CharField(choices=[('a', 'A is better'), ('b', 'B is better'), ('tie', 'tie'), ('both_bad', 'both bad')], max_length=10)),
-                ('strength', models.PositiveSmallIntegerField(blank=True, help_text='1 better, 2 much better', null=True)),
-                ('criteria', models.JSONField(blank=True, default=dict)),
-                ('comment', models.TextField(blank=True)),
-                ('seconds', models.FloatField(blank=True, help_text='from shown to committed, as the browser measured it', null=True)),
-                ('blind', models.BooleanField(help_text="made without having seen the judge's verdict")),
-                ('withdrawn', models.BooleanField(default=False, help_text='undone, and not yet labelled again')),
-                ('revealed_at', models.DateTimeField(blank=True, help_text="when the judge's verdict was first shown", null=True)),
-                ('idempotency_key', models.CharField(blank=True, max_length=64, null=True, unique=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('annotator', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='labels', to=settings.AUTH_USER_MODEL)),
-                ('claim', models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='label', to='labeling.claim')),
-                ('revealed_judge', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='labeling.judgeversion')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "external_annotator",
+                    models.CharField(blank=True, help_text="for labels that came with a file", max_length=150),
+                ),
+                (
+                    "source",
+                    models.CharField(
+                        choices=[
+                            ("claim", "labelled here"),
+                            ("adjudication", "settled by an adjudicator"),
+                            ("import", "came with the imported file"),
+                        ],
+                        max_length=15,
+                    ),
+                ),
+                (
+                    "choice",
+                    models.CharField(
+                        choices=[("a", "A is better"), ("b", "B is better"), ("tie", "tie"), ("both_bad", "both bad")],
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "final_choice",
+                    models.CharField(
+                        choices=[("a", "A is better"), ("b", "B is better"), ("tie", "tie"), ("both_bad", "both bad")],
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "strength",
+                    models.PositiveSmallIntegerField(blank=True, help_text="1 better, 2 much better", null=True),
+                ),
+                ("criteria", models.JSONField(blank=True, default=dict)),
+                ("comment", models.TextField(blank=True)),
+                (
+                    "seconds",
+                    models.FloatField(
+                        blank=True, help_text="from shown to committed, as the browser measured it", null=True
+                    ),
+                ),
+                ("blind", models.BooleanField(help_text="made without having seen the judge's verdict")),
+                ("withdrawn", models.BooleanField(default=False, help_text="undone, and not yet labelled again")),
+                (
+                    "revealed_at",
+                    models.DateTimeField(blank=True, help_text="when the judge's verdict was first shown", null=True),
+                ),
+                ("idempotency_key", models.CharField(blank=True, max_length=64, null=True, unique=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "annotator",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="labels",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "claim",
+                    models.OneToOneField(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="label",
+                        to="labeling.claim",
+                    ),
+                ),
+                (
+                    "revealed_judge",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="labeling.judgeversion",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='LabelRevision',
+            name="LabelRevision",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('undo', 'undone'), ('relabel', 'labelled again after an undo'), ('keep', 'kept after the reveal'), ('revise', 'revised after the reveal')], max_length=10)),
-                ('before', models.CharField(max_length=10)),
-                ('after', models.CharField(blank=True, max_length=10)),
-                ('blind', models.BooleanField(help_text='the judge had not been shown when this change was made')),
-                ('at', models.DateTimeField(auto_now_add=True)),
-                ('by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('label', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='revisions', to='labeling.label')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("undo", "undone"),
+                            ("relabel", "labelled again after an undo"),
+                            ("keep", "kept after the reveal"),
+                            ("revise", "revised after the reveal"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("before", models.CharField(max_length=10)),
+                ("after", models.CharField(blank=True, max_length=10)),
+                ("blind", models.BooleanField(help_text="the judge had not been shown when this change was made")),
+                ("at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "by",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                (
+                    "label",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="revisions", to="labeling.label"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['pk'],
+                "ordering": ["pk"],
             },
         ),
         migrations.CreateModel(
-            name='Pair',
+            name="Pair",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('external_id', models.CharField(max_length=200)),
-                ('prompt', models.JSONField(help_text='chat messages: [{"role": …, "content": …}, …]')),
-                ('response_a', models.TextField()),
-                ('response_b', models.TextField()),
-                ('model_a', models.CharField(blank=True, max_length=200)),
-                ('model_b', models.CharField(blank=True, max_length=200)),
-                ('meta', models.JSONField(blank=True, default=dict)),
-                ('gold', models.CharField(blank=True, help_text='the known right choice of a gold question', max_length=10)),
-                ('prompt_hash', models.CharField(max_length=64)),
-                ('content_hash', models.CharField(max_length=64)),
-                ('group_key', models.CharField(max_length=200)),
-                ('part', models.CharField(blank=True, choices=[('', 'training'), ('calibration', 'hold-out: calibration'), ('gate', 'hold-out: gate'), ('test', 'hold-out: test')], default='', max_length=12)),
-                ('audit', models.BooleanField(default=False, help_text="drawn at random with the project's audit share")),
-                ('shuffle', models.PositiveIntegerField(help_text="place in the project's random order")),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('batch', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='pairs', to='labeling.importbatch')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("external_id", models.CharField(max_length=200)),
+                ("prompt", models.JSONField(help_text='chat messages: [{"role": …, "content": …}, …]')),
+                ("response_a", models.TextField()),
+                ("response_b", models.TextField()),
+                ("model_a", models.CharField(blank=True, max_length=200)),
+                ("model_b", models.CharField(blank=True, max_length=200)),
+                ("meta", models.JSONField(blank=True, default=dict)),
+                (
+                    "gold",
+                    models.CharField(blank=True, help_text="the known right choice of a gold question", max_length=10),
+                ),
+                ("prompt_hash", models.CharField(max_length=64)),
+                ("content_hash", models.CharField(max_length=64)),
+                ("group_key", models.CharField(max_length=200)),
+                (
+                    "part",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("", "training"),
+                            ("calibration", "hold-out: calibration"),
+                            ("gate", "hold-out: gate"),
+                            ("test", "hold-out: test"),
+                        ],
+                        default="",
+                        max_length=12,
+                    ),
+                ),
+                (
+                    "audit",
+                    models.BooleanField(default=False, help_text="drawn at random with the project's audit share"),
+                ),
+                ("shuffle", models.PositiveIntegerField(help_text="place in the project's random order")),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "batch",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="pairs",
+                        to="labeling.importbatch",
+                    ),
+                ),
             ],
         ),
         migrations.AddField(
-            model_name='label',
-            name='pair',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='labels', to='labeling.pair'),
+            model_name="label",
+            name="pair",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="labels", to="labeling.pair"
+            ),
         ),
         migrations.CreateModel(
-            name='JudgingRequest',
+            name="JudgingRequest",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('method', models.CharField(choices=[('score', "score: the indicator token's probability"), ('cot', 'rationale first, then the verdict')], max_length=10)),
-                ('priority', models.PositiveSmallIntegerField(choices=[(0, 'a person is waiting'), (10, 'new pair, score'), (20, 'new pair, rationales'), (30, 'judging again, score'), (40, 'judging again, rationales')])),
-                ('state', models.CharField(choices=[('waiting', 'waiting'), ('leased', 'leased'), ('failed', 'failed')], default='waiting', max_length=10)),
-                ('lease', models.CharField(blank=True, help_text='token of the worker that holds it', max_length=40)),
-                ('leased_until', models.DateTimeField(blank=True, null=True)),
-                ('attempts', models.PositiveSmallIntegerField(default=0)),
-                ('error', models.TextField(blank=True)),
-                ('judge', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='judging_requests', to='labeling.judgeversion')),
-                ('pair', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='judging_requests', to='labeling.pair')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "method",
+                    models.CharField(
+                        choices=[
+                            ("score", "score: the indicator token's probability"),
+                            ("cot", "rationale first, then the verdict"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "priority",
+                    models.PositiveSmallIntegerField(
+                        choices=[
+                            (0, "a person is waiting"),
+                            (10, "new pair, score"),
+                            (20, "new pair, rationales"),
+                            (30, "judging again, score"),
+                            (40, "judging again, rationales"),
+                        ]
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("waiting", "waiting"), ("leased", "leased"), ("failed", "failed")],
+                        default="waiting",
+                        max_length=10,
+                    ),
+                ),
+                ("lease", models.CharField(blank=True, help_text="token of the worker that holds it", max_length=40)),
+                ("leased_until", models.DateTimeField(blank=True, null=True)),
+                ("attempts", models.PositiveSmallIntegerField(default=0)),
+                ("error", models.TextField(blank=True)),
+                (
+                    "judge",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="judging_requests",
+                        to="labeling.judgeversion",
+                    ),
+                ),
+                (
+                    "pair",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="judging_requests", to="labeling.pair"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Judgement',
+            name="Judgement",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('method', models.CharField(choices=[('score', "score: the indicator token's probability"), ('cot', 'rationale first, then the verdict')], max_length=10)),
-                ('p_a', models.FloatField(help_text='P(A better), mean of both orders')),
-                ('p_a_straight', models.FloatField(help_text='P(A better) with A shown first')),
-                ('p_a_swapped', models.FloatField(help_text='P(A better) with B shown first')),
-                ('consistent', models.BooleanField(help_text='same winner in both orders')),
-                ('votes_a', models.PositiveSmallIntegerField(default=0)),
-                ('votes_b', models.PositiveSmallIntegerField(default=0)),
-                ('samples', models.PositiveSmallIntegerField(default=0)),
-                ('unparsed', models.PositiveSmallIntegerField(default=0)),
-                ('tokens', models.PositiveIntegerField(default=0)),
-                ('seconds', models.FloatField(default=0)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('judge', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='judgements', to='labeling.judgeversion')),
-                ('pair', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='judgements', to='labeling.pair')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "method",
+                    models.CharField(
+                        choices=[
+                            ("score", "score: the indicator token's probability"),
+                            ("cot", "rationale first, then the verdict"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("p_a", models.FloatField(help_text="P(A better), mean of both orders")),
+                ("p_a_straight", models.FloatField(help_text="P(A better) with A shown first")),
+                ("p_a_swapped", models.FloatField(help_text="P(A better) with B shown first")),
+                ("consistent", models.BooleanField(help_text="same winner in both orders")),
+                ("votes_a", models.PositiveSmallIntegerField(default=0)),
+                ("votes_b", models.PositiveSmallIntegerField(default=0)),
+                ("samples", models.PositiveSmallIntegerField(default=0)),
+                ("unparsed", models.PositiveSmallIntegerField(default=0)),
+                ("tokens", models.PositiveIntegerField(default=0)),
+                ("seconds", models.FloatField(default=0)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "judge",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="judgements",
+                        to="labeling.judgeversion",
+                    ),
+                ),
+                (
+                    "pair",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="judgements", to="labeling.pair"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Flag',
+            name="Flag",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('judge_disagrees', 'judge and people disagree'), ('annotators_split', 'annotators disagree'), ('order_flip', "the judge's verdict flips with the order"), ('low_margin', 'the judge is unsure'), ('gold_missed', 'a gold question was missed'), ('reported', 'reported by an annotator')], max_length=20)),
-                ('state', models.CharField(choices=[('open', 'open'), ('settled', 'settled'), ('obsolete', 'no longer true')], default='open', max_length=10)),
-                ('detail', models.JSONField(blank=True, default=dict)),
-                ('resolution', models.CharField(blank=True, help_text='the settled choice', max_length=10)),
-                ('reason', models.TextField(blank=True)),
-                ('resolved_at', models.DateTimeField(blank=True, null=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('resolved_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='settled_flags', to=settings.AUTH_USER_MODEL)),
-                ('judge', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='labeling.judgeversion')),
-                ('pair', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='flags', to='labeling.pair')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("judge_disagrees", "judge and people disagree"),
+                            ("annotators_split", "annotators disagree"),
+                            ("order_flip", "the judge's verdict flips with the order"),
+                            ("low_margin", "the judge is unsure"),
+                            ("gold_missed", "a gold question was missed"),
+                            ("reported", "reported by an annotator"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("open", "open"), ("settled", "settled"), ("obsolete", "no longer true")],
+                        default="open",
+                        max_length=10,
+                    ),
+                ),
+                ("detail", models.JSONField(blank=True, default=dict)),
+                ("resolution", models.CharField(blank=True, help_text="the settled choice", max_length=10)),
+                ("reason", models.TextField(blank=True)),
+                ("resolved_at", models.DateTimeField(blank=True, null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "resolved_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="settled_flags",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "judge",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="labeling.judgeversion",
+                    ),
+                ),
+                (
+                    "pair",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="flags", to="labeling.pair"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-pk'],
+                "ordering": ["-pk"],
             },
         ),
         migrations.CreateModel(
-            name='Consensus',
+            name="Consensus",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('choice', models.CharField(choices=[('a', 'A is better'), ('b', 'B is better'), ('tie', 'tie'), ('both_bad', 'both bad')], max_length=10)),
-                ('confidence', models.FloatField(help_text='share of the labels that agree; 1 when adjudicated')),
-                ('method', models.CharField(choices=[('majority', 'majority'), ('adjudicated', 'adjudicated')], max_length=15)),
-                ('labels', models.PositiveSmallIntegerField()),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('pair', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='consensus', to='labeling.pair')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "choice",
+                    models.CharField(
+                        choices=[("a", "A is better"), ("b", "B is better"), ("tie", "tie"), ("both_bad", "both bad")],
+                        max_length=10,
+                    ),
+                ),
+                ("confidence", models.FloatField(help_text="share of the labels that agree; 1 when adjudicated")),
+                (
+                    "method",
+                    models.CharField(choices=[("majority", "majority"), ("adjudicated", "adjudicated")], max_length=15),
+                ),
+                ("labels", models.PositiveSmallIntegerField()),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "pair",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="consensus", to="labeling.pair"
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'consensus',
+                "verbose_name_plural": "consensus",
             },
         ),
         migrations.AddField(
-            model_name='claim',
-            name='pair',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='claims', to='labeling.pair'),
+            model_name="claim",
+            name="pair",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="claims", to="labeling.pair"
+            ),
         ),
         migrations.CreateModel(
-            name='Project',
+            name="Project",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.SlugField(unique=True)),
-                ('name', models.CharField(max_length=200)),
-                ('guidelines', models.TextField(blank=True, help_text='Markdown, shown to annotators and given to the judge')),
-                ('criteria', models.JSONField(blank=True, default=list)),
-                ('scale', models.CharField(choices=[('plain', 'A / B'), ('graded', 'A much better … B much better')], default='plain', max_length=10)),
-                ('overlap', models.PositiveSmallIntegerField(default=1, validators=[django.core.validators.MinValueValidator(1)])),
-                ('reveal', models.CharField(choices=[('never', 'never show the judge'), ('after', 'show the judge after the annotator has committed'), ('before', 'show the judge first (assisted labels, never used to evaluate)')], default='after', max_length=10)),
-                ('holdout_share', models.FloatField(default=0.3, help_text='share of the groups never trained on', validators=[django.core.validators.MinValueValidator(0.0), django.core.validators.MaxValueValidator(0.9)])),
-                ('audit_share', models.FloatField(default=0.1, help_text='share of pairs labelled in random order, unrevealed', validators=[django.core.validators.MinValueValidator(0.0), django.core.validators.MaxValueValidator(0.9)])),
-                ('samples_per_order', models.PositiveSmallIntegerField(default=2, help_text='rationales per pair and order; 0: score only')),
-                ('retrain_after', models.PositiveIntegerField(blank=True, help_text='retrain after n new blind labels; empty: never', null=True)),
-                ('retrain_method', models.CharField(choices=[('genrm', 'GenRM: loss on the indicator token'), ('star-dpo', "STaR-DPO: the judge's own rationales, right against wrong")], default='genrm', max_length=20)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("slug", models.SlugField(unique=True)),
+                ("name", models.CharField(max_length=200)),
+                (
+                    "guidelines",
+                    models.TextField(blank=True, help_text="Markdown, shown to annotators and given to the judge"),
+                ),
+                ("criteria", models.JSONField(blank=True, default=list)),
+                (
+                    "scale",
+                    models.CharField(
+                        choices=[("plain", "A / B"), ("graded", "A much better … B much better")],
+                        default="plain",
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "overlap",
+                    models.PositiveSmallIntegerField(
+                        default=1, validators=[django.core.validators.MinValueValidator(1)]
+                    ),
+                ),
+                (
+                    "reveal",
+                    models.CharField(
+                        choices=[
+                            ("never", "never show the judge"),
+                            ("after", "show the judge after the annotator has committed"),
+                            ("before", "show the judge first (assisted labels, never used to evaluate)"),
+                        ],
+                        default="after",
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "holdout_share",
+                    models.FloatField(
+                        default=0.3,
+                        help_text="share of the groups never trained on",
+                        validators=[
+                            django.core.validators.MinValueValidator(0.0),
+                            django.core.validators.MaxValueValidator(0.9),
+                        ],
+                    ),
+                ),
+                (
+                    "audit_share",
+                    models.FloatField(
+                        default=0.1,
+                        help_text="share of pairs labelled in random order, unrevealed",
+                        validators=[
+                            django.core.validators.MinValueValidator(0.0),
+                            django.core.validators.MaxValueValidator(0.9),
+                        ],
+                    ),
+                ),
+                (
+                    "samples_per_order",
+                    models.PositiveSmallIntegerField(
+                        default=2, help_text="rationales per pair and order; 0: score only"
+                    ),
+                ),
+                (
+                    "retrain_after",
+                    models.PositiveIntegerField(
+                        blank=True, help_text="retrain after n new blind labels; empty: never", null=True
+                    ),
+                ),
+                (
+                    "retrain_method",
+                    models.CharField(
+                        choices=[
+                            ("genrm", "GenRM: loss on the indicator token"),
+                            ("star-dpo", "STaR-DPO: the judge's own rationales, right against wrong"),
+                        ],
+                        default="genrm",
+                        max_length=20,
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'ordering': ['name', 'pk'],
-                'constraints': [models.CheckConstraint(condition=models.Q(('overlap__gte', 1)), name='project_overlap_positive'), models.CheckConstraint(condition=models.Q(('audit_share__gte', 0), ('audit_share__lt', 1), ('holdout_share__gte', 0), ('holdout_share__lt', 1)), name='project_shares_are_shares')],
+                "ordering": ["name", "pk"],
+                "constraints": [
+                    models.CheckConstraint(condition=models.Q(("overlap__gte", 1)), name="project_overlap_positive"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("audit_share__gte", 0),
+                            ("audit_share__lt", 1),
+                            ("holdout_share__gte", 0),
+                            ("holdout_share__lt", 1),
+                        ),
+                        name="project_shares_are_shares",
+                    ),
+                ],
             },
         ),
         migrations.AddField(
-            model_name='pair',
-            name='project',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='pairs', to='labeling.project'),
+            model_name="pair",
+            name="project",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="pairs", to="labeling.project"
+            ),
         ),
         migrations.CreateModel(
-            name='Member',
+            name="Member",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('role', models.CharField(choices=[('annotator', 'annotator'), ('adjudicator', 'adjudicator'), ('manager', 'manager')], max_length=20)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='memberships', to=settings.AUTH_USER_MODEL)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='members', to='labeling.project')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[("annotator", "annotator"), ("adjudicator", "adjudicator"), ("manager", "manager")],
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="memberships",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="members", to="labeling.project"
+                    ),
+                ),
             ],
         ),
         migrations.AddField(
-            model_name='importbatch',
-            name='project',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='batches', to='labeling.project'),
+            model_name="importbatch",
+            name="project",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="batches", to="labeling.project"
+            ),
         ),
         migrations.CreateModel(
-            name='Deployment',
+            name="Deployment",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('state', models.CharField(choices=[('champion', 'champion'), ('shadow', 'shadow'), ('retired', 'retired'), ('rejected', 'rejected')], max_length=10)),
-                ('counts', models.CharField(choices=[('score', "score: the indicator token's probability"), ('cot', 'rationale first, then the verdict')], default='score', help_text='the method whose probability counts, as the gate measured it', max_length=10)),
-                ('trusted', models.BooleanField(default=False, help_text='above the floors of accuracy and consistency')),
-                ('measured', models.JSONField(blank=True, default=dict, help_text='accuracy and consistency on the blind hold-out')),
-                ('calibration', models.JSONField(blank=True, default=dict)),
-                ('thresholds', models.JSONField(blank=True, default=dict)),
-                ('gate', models.JSONField(blank=True, default=dict, help_text="the gate's figures and reasons")),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('promoted_at', models.DateTimeField(blank=True, null=True)),
-                ('judge', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='deployments', to='labeling.judgeversion')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='deployments', to='labeling.project')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("champion", "champion"),
+                            ("shadow", "shadow"),
+                            ("retired", "retired"),
+                            ("rejected", "rejected"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "counts",
+                    models.CharField(
+                        choices=[
+                            ("score", "score: the indicator token's probability"),
+                            ("cot", "rationale first, then the verdict"),
+                        ],
+                        default="score",
+                        help_text="the method whose probability counts, as the gate measured it",
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "trusted",
+                    models.BooleanField(default=False, help_text="above the floors of accuracy and consistency"),
+                ),
+                (
+                    "measured",
+                    models.JSONField(
+                        blank=True, default=dict, help_text="accuracy and consistency on the blind hold-out"
+                    ),
+                ),
+                ("calibration", models.JSONField(blank=True, default=dict)),
+                ("thresholds", models.JSONField(blank=True, default=dict)),
+                ("gate", models.JSONField(blank=True, default=dict, help_text="the gate's figures and reasons")),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("promoted_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "judge",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="deployments",
+                        to="labeling.judgeversion",
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="deployments", to="labeling.project"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-pk'],
+                "ordering": ["-pk"],
             },
         ),
         migrations.CreateModel(
-            name='Rationale',
+            name="Rationale",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('swapped', models.BooleanField(help_text='B was shown to the judge first')),
-                ('sample', models.PositiveSmallIntegerField()),
-                ('text', models.TextField()),
-                ('p_a', models.FloatField(null=True)),
-                ('verdict', models.CharField(blank=True, help_text='empty: unparsed, never a vote', max_length=1)),
-                ('judgement', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='rationales', to='labeling.judgement')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("swapped", models.BooleanField(help_text="B was shown to the judge first")),
+                ("sample", models.PositiveSmallIntegerField()),
+                ("text", models.TextField()),
+                ("p_a", models.FloatField(null=True)),
+                ("verdict", models.CharField(blank=True, help_text="empty: unparsed, never a vote", max_length=1)),
+                (
+                    "judgement",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="rationales", to="labeling.judgement"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['swapped', 'sample'],
+                "ordering": ["swapped", "sample"],
             },
         ),
         migrations.CreateModel(
-            name='RejectedLine',
+            name="RejectedLine",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveIntegerField()),
-                ('reason', models.CharField(max_length=500)),
-                ('excerpt', models.CharField(blank=True, max_length=200)),
-                ('batch', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='rejected_lines', to='labeling.importbatch')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("number", models.PositiveIntegerField()),
+                ("reason", models.CharField(max_length=500)),
+                ("excerpt", models.CharField(blank=True, max_length=200)),
+                (
+                    "batch",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="rejected_lines",
+                        to="labeling.importbatch",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['number', 'pk'],
+                "ordering": ["number", "pk"],
             },
         ),
         migrations.CreateModel(
-            name='TrainingRun',
+            name="TrainingRun",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('trigger', models.CharField(choices=[('button', 'button'), ('admin', 'admin action'), ('api', 'API'), ('policy', 'policy')], max_length=10)),
-                ('method', models.CharField(choices=[('genrm', 'GenRM: loss on the indicator token'), ('star-dpo', "STaR-DPO: the judge's own rationales, right against wrong")], max_length=20)),
-                ('config', models.JSONField(blank=True, default=dict, help_text='frozen engine configuration')),
-                ('snapshot_sha256', models.CharField(blank=True, help_text='hash of the frozen training and hold-out rows', max_length=64)),
-                ('training_pairs', models.PositiveIntegerField(default=0)),
-                ('holdout_pairs', models.PositiveIntegerField(default=0)),
-                ('blind_labels', models.PositiveIntegerField(default=0, help_text='blind labels in the project when the run was asked for')),
-                ('state', models.CharField(choices=[('queued', 'waiting for the training worker'), ('running', 'running'), ('promoted', 'promoted'), ('rejected', 'rejected by the gate'), ('failed', 'failed'), ('cancelled', 'cancelled')], default='queued', max_length=10)),
-                ('phase', models.CharField(blank=True, max_length=30)),
-                ('message', models.CharField(blank=True, max_length=300)),
-                ('progress', models.FloatField(default=0, help_text='0 to 1 of the whole run')),
-                ('log', models.TextField(blank=True)),
-                ('curve', models.JSONField(blank=True, default=list, help_text='[{step, loss, …}] as training reports it')),
-                ('yields', models.JSONField(blank=True, default=dict, help_text='STaR: sampled chains right, wrong, unparsed')),
-                ('examples', models.JSONField(blank=True, default=list, help_text='a few sampled rationales, right and wrong')),
-                ('metrics', models.JSONField(blank=True, default=dict, help_text='hold-out figures of champion and candidate')),
-                ('gate', models.JSONField(blank=True, default=dict)),
-                ('error', models.TextField(blank=True)),
-                ('cancel_requested', models.BooleanField(default=False)),
-                ('lease', models.CharField(blank=True, max_length=40)),
-                ('leased_until', models.DateTimeField(blank=True, null=True)),
-                ('attempts', models.PositiveSmallIntegerField(default=0)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('started_at', models.DateTimeField(blank=True, null=True)),
-                ('finished_at', models.DateTimeField(blank=True, null=True)),
-                ('candidate', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='labeling.judgeversion')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='runs', to='labeling.project')),
-                ('requested_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('start', models.ForeignKey(help_text='the champion it starts from and must beat', on_delete=django.db.models.deletion.PROTECT, related_name='+', to='labeling.judgeversion')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "trigger",
+                    models.CharField(
+                        choices=[("button", "button"), ("admin", "admin action"), ("api", "API"), ("policy", "policy")],
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "method",
+                    models.CharField(
+                        choices=[
+                            ("genrm", "GenRM: loss on the indicator token"),
+                            ("star-dpo", "STaR-DPO: the judge's own rationales, right against wrong"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                ("config", models.JSONField(blank=True, default=dict, help_text="frozen engine configuration")),
+                (
+                    "snapshot_sha256",
+                    models.CharField(
+                        blank=True, help_text="hash of the frozen training and hold-out rows", max_length=64
+                    ),
+                ),
+                ("training_pairs", models.PositiveIntegerField(default=0)),
+                ("holdout_pairs", models.PositiveIntegerField(default=0)),
+                (
+                    "blind_labels",
+                    models.PositiveIntegerField(
+                        default=0, help_text="blind labels in the project when the run was asked for"
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("queued", "waiting for the training worker"),
+                            ("running", "running"),
+                            ("promoted", "promoted"),
+                            ("rejected", "rejected by the gate"),
+                            ("failed", "failed"),
+                            ("cancelled", "cancelled"),
+                        ],
+                        default="queued",
+                        max_length=10,
+                    ),
+                ),
+                ("phase", models.CharField(blank=True, max_length=30)),
+                ("message", models.CharField(blank=True, max_length=300)),
+                ("progress", models.FloatField(default=0, help_text="0 to 1 of the whole run")),
+                ("log", models.TextField(blank=True)),
+                (
+                    "curve",
+                    models.JSONField(blank=True, default=list, help_text="[{step, loss, …}] as training reports it"),
+                ),
+                (
+                    "yields",
+                    models.JSONField(blank=True, default=dict, help_text="STaR: sampled chains right, wrong, unparsed"),
+                ),
+                (
+                    "examples",
+                    models.JSONField(blank=True, default=list, help_text="a few sampled rationales, right and wrong"),
+                ),
+                (
+                    "metrics",
+                    models.JSONField(blank=True, default=dict, help_text="hold-out figures of champion and candidate"),
+                ),
+                ("gate", models.JSONField(blank=True, default=dict)),
+                ("error", models.TextField(blank=True)),
+                ("cancel_requested", models.BooleanField(default=False)),
+                ("lease", models.CharField(blank=True, max_length=40)),
+                ("leased_until", models.DateTimeField(blank=True, null=True)),
+                ("attempts", models.PositiveSmallIntegerField(default=0)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("started_at", models.DateTimeField(blank=True, null=True)),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "candidate",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="labeling.judgeversion",
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="runs", to="labeling.project"
+                    ),
+                ),
+                (
+                    "requested_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "start",
+                    models.ForeignKey(
+                        help_text="the champion it starts from and must beat",
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="labeling.judgeversion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-pk'],
+                "ordering": ["-pk"],
             },
         ),
         migrations.AddIndex(
-            model_name='label',
-            index=models.Index(fields=['pair', 'withdrawn'], name='label_by_pair'),
+            model_name="label",
+            index=models.Index(fields=["pair", "withdrawn"], name="label_by_pair"),
         ),
         migrations.AddConstraint(
-            model_name='label',
-            constraint=models.UniqueConstraint(condition=models.Q(('source', 'import')), fields=('pair', 'external_annotator'), name='one_imported_label_per_annotator'),
+            model_name="label",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("source", "import")),
+                fields=("pair", "external_annotator"),
+                name="one_imported_label_per_annotator",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='label',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('annotator__isnull', False), ('claim__isnull', False), ('source', 'claim')), models.Q(('annotator__isnull', False), ('claim__isnull', True), ('source', 'adjudication')), models.Q(('annotator__isnull', True), ('claim__isnull', True), ('source', 'import')), _connector='OR'), name='label_has_its_origin'),
+            model_name="label",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("annotator__isnull", False), ("claim__isnull", False), ("source", "claim")),
+                    models.Q(("annotator__isnull", False), ("claim__isnull", True), ("source", "adjudication")),
+                    models.Q(("annotator__isnull", True), ("claim__isnull", True), ("source", "import")),
+                    _connector="OR",
+                ),
+                name="label_has_its_origin",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='label',
-            constraint=models.CheckConstraint(condition=models.Q(('choice__in', ['a', 'b', 'tie', 'both_bad']), ('final_choice__in', ['a', 'b', 'tie', 'both_bad'])), name='label_choice_known'),
+            model_name="label",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("choice__in", ["a", "b", "tie", "both_bad"]), ("final_choice__in", ["a", "b", "tie", "both_bad"])
+                ),
+                name="label_choice_known",
+            ),
         ),
         migrations.AddIndex(
-            model_name='judgingrequest',
-            index=models.Index(fields=['state', 'priority', 'id'], name='request_next'),
+            model_name="judgingrequest",
+            index=models.Index(fields=["state", "priority", "id"], name="request_next"),
         ),
         migrations.AddConstraint(
-            model_name='judgingrequest',
-            constraint=models.UniqueConstraint(fields=('pair', 'judge', 'method'), name='one_request_per_method'),
+            model_name="judgingrequest",
+            constraint=models.UniqueConstraint(fields=("pair", "judge", "method"), name="one_request_per_method"),
         ),
         migrations.AddConstraint(
-            model_name='judgement',
-            constraint=models.UniqueConstraint(fields=('pair', 'judge', 'method'), name='one_judgement_per_method'),
+            model_name="judgement",
+            constraint=models.UniqueConstraint(fields=("pair", "judge", "method"), name="one_judgement_per_method"),
         ),
         migrations.AddConstraint(
-            model_name='judgement',
-            constraint=models.CheckConstraint(condition=models.Q(('p_a__gte', 0), ('p_a__lte', 1)), name='p_a_is_a_probability'),
+            model_name="judgement",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("p_a__gte", 0), ("p_a__lte", 1)), name="p_a_is_a_probability"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='flag',
-            constraint=models.UniqueConstraint(condition=models.Q(('state', 'open')), fields=('pair', 'kind'), name='one_open_flag_per_kind'),
+            model_name="flag",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state", "open")), fields=("pair", "kind"), name="one_open_flag_per_kind"
+            ),
         ),
         migrations.AddIndex(
-            model_name='claim',
-            index=models.Index(fields=['annotator', 'state', '-id'], name='claim_by_annotator'),
+            model_name="claim",
+            index=models.Index(fields=["annotator", "state", "-id"], name="claim_by_annotator"),
         ),
         migrations.AddConstraint(
-            model_name='claim',
-            constraint=models.UniqueConstraint(fields=('pair', 'annotator'), name='one_claim_per_annotator'),
+            model_name="claim",
+            constraint=models.UniqueConstraint(fields=("pair", "annotator"), name="one_claim_per_annotator"),
         ),
         migrations.AddConstraint(
-            model_name='claim',
-            constraint=models.UniqueConstraint(condition=models.Q(('state__in', ['live', 'done'])), fields=('pair', 'slot'), name='one_holder_per_slot'),
+            model_name="claim",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state__in", ["live", "done"])), fields=("pair", "slot"), name="one_holder_per_slot"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='claim',
-            constraint=models.CheckConstraint(condition=models.Q(('slot__lt', models.F('slots'))), name='slot_below_overlap'),
+            model_name="claim",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("slot__lt", models.F("slots"))), name="slot_below_overlap"
+            ),
         ),
         migrations.AddIndex(
-            model_name='pair',
-            index=models.Index(fields=['project', 'shuffle'], name='pair_random_order'),
+            model_name="pair",
+            index=models.Index(fields=["project", "shuffle"], name="pair_random_order"),
         ),
         migrations.AddIndex(
-            model_name='pair',
-            index=models.Index(fields=['project', 'part'], name='pair_by_part'),
+            model_name="pair",
+            index=models.Index(fields=["project", "part"], name="pair_by_part"),
         ),
         migrations.AddConstraint(
-            model_name='pair',
-            constraint=models.UniqueConstraint(fields=('project', 'external_id'), name='one_pair_per_external_id'),
+            model_name="pair",
+            constraint=models.UniqueConstraint(fields=("project", "external_id"), name="one_pair_per_external_id"),
         ),
         migrations.AddConstraint(
-            model_name='pair',
-            constraint=models.UniqueConstraint(fields=('project', 'content_hash'), name='one_pair_per_content'),
+            model_name="pair",
+            constraint=models.UniqueConstraint(fields=("project", "content_hash"), name="one_pair_per_content"),
         ),
         migrations.AddConstraint(
-            model_name='member',
-            constraint=models.UniqueConstraint(fields=('project', 'user'), name='one_role_per_project'),
+            model_name="member",
+            constraint=models.UniqueConstraint(fields=("project", "user"), name="one_role_per_project"),
         ),
         migrations.AddConstraint(
-            model_name='importbatch',
-            constraint=models.UniqueConstraint(fields=('project', 'sha256'), name='one_batch_per_file'),
+            model_name="importbatch",
+            constraint=models.UniqueConstraint(fields=("project", "sha256"), name="one_batch_per_file"),
         ),
         migrations.AddConstraint(
-            model_name='deployment',
-            constraint=models.UniqueConstraint(condition=models.Q(('state', 'champion')), fields=('project',), name='one_champion_per_project'),
+            model_name="deployment",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state", "champion")), fields=("project",), name="one_champion_per_project"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='deployment',
-            constraint=models.UniqueConstraint(fields=('project', 'judge'), name='one_deployment_per_judge'),
+            model_name="deployment",
+            constraint=models.UniqueConstraint(fields=("project", "judge"), name="one_deployment_per_judge"),
         ),
         migrations.AddConstraint(
-            model_name='rationale',
-            constraint=models.UniqueConstraint(fields=('judgement', 'swapped', 'sample'), name='one_rationale_per_sample'),
+            model_name="rationale",
+            constraint=models.UniqueConstraint(
+                fields=("judgement", "swapped", "sample"), name="one_rationale_per_sample"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='trainingrun',
-            constraint=models.UniqueConstraint(condition=models.Q(('state__in', ['queued', 'running'])), fields=('project',), name='one_active_run_per_project'),
+            model_name="trainingrun",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state__in", ["queued", "running"])),
+                fields=("project",),
+                name="one_active_run_per_project",
+            ),
         ),
     ]
