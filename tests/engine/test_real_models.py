@@ -152,24 +152,6 @@ def test_micro_batches_train_alike(tiny_model: Path, tmp_path: Path) -> None:
     assert parts["metrics"]["loss_last"] == pytest.approx(whole["metrics"]["loss_last"], rel=0.05)
 
 
-def test_a_batch_keeps_the_two_orders_of_a_pair_together_and_only_verdicts_count(tiny_model: Path) -> None:
-    from genrm_engine.backends.encoding import PromptEncoder
-    from genrm_engine.backends.loading import load_tokenizer
-    from genrm_engine.training.data import both_orders, items, verdict_row
-    from genrm_engine.training.genrm import WeightedCollator
-
-    encoder = PromptEncoder(load_tokenizer(str(tiny_model)))
-    config = tiny_config(tiny_model, "genrm")
-    asked, left_out = items(make_labelled(4), method="score", config=config, encoder=encoder)
-    joined = both_orders([verdict_row(item, encoder) for item in asked])
-    batch = WeightedCollator(encoder.pad_id)(joined[:2])
-    assert left_out == 0
-    assert (len(joined), len(batch["input_ids"])) == (4, 4)
-    right = [batch["labels"][row][batch["labels"][row] != -100].tolist() for row in range(4)]
-    a, b = encoder.indicator_ids
-    assert right == [[a], [b], [b], [a]], "pair 0 is won by A, pair 1 by B, each shown in both orders"
-
-
 def test_lora_is_merged_into_full_weights(tiny_model: Path, tmp_path: Path) -> None:
     about = run(tiny_config(tiny_model, "genrm", lora=True, rationale_share=0.0, learning_rate=0.03), tmp_path)
     assert about["metrics"]["loss_last"] < about["metrics"]["loss_first"]
