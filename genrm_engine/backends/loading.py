@@ -53,7 +53,9 @@ def load_tokenizer(model: str) -> "PreTrainedTokenizerBase":
 def load_model(model: str, *, dtype: str, device: str) -> "PreTrainedModel":
     """The model on its device, in safetensors only, without any code from the model's folder."""
     from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # while it loads files
     loaded: PreTrainedModel = _loaded(AutoModelForCausalLM, model, dtype=torch_dtype(dtype), use_safetensors=True)
     try:
         loaded.to(torch_device(device))  # type: ignore[arg-type]

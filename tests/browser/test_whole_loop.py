@@ -88,7 +88,7 @@ def label_by_keyboard(page: Page, keys: str) -> int:
 
 
 def test_label_retrain_and_export(tandem: Start, page: Page) -> None:
-    page.get_by_role("link", name="Demo: everyday questions").click()
+    page.get_by_role("link", name="Demo: everyday questions", exact=True).click()
     expect(page.locator("#pulse")).to_contain_text("not trusted yet")
 
     page.keyboard.press("l")
