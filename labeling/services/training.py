@@ -19,12 +19,13 @@ from labeling.services import audit, datasets, judging
 
 LEAST_TRAINING = 40
 LEAST_GATE = 15
-MAX_ATTEMPTS = 3
+MAX_ATTEMPTS = 10
+"""A restart of the installation in the middle of a run counts as one."""
 
 COUNTS = {"genrm": Method.SCORE, "star-dpo": Method.COT}
 """The method by which a judge made this way is measured, and by which its judgements count."""
 
-SECONDS_PER_PAIR = {"genrm": 2.0, "star-dpo": 7.0}
+SECONDS_PER_PAIR = {"genrm": 3.0, "star-dpo": 7.5}
 """A first guess on two CPU cores, until a run of the installation has ended."""
 
 State = TrainingRun.State

@@ -34,5 +34,5 @@ def allow_updates(_apps: object, schema_editor: BaseDatabaseSchemaEditor) -> Non
 
 
 class Migration(migrations.Migration):
-    dependencies = [("labeling", "0001_rows")]
+    dependencies = [("labeling", "0002_constraints")]
     operations = [migrations.RunPython(forbid_updates, allow_updates)]
