@@ -32,7 +32,9 @@ ERROR_RATES = {  # how often an example annotator prefers the worse answer, by h
     "padded": 0.15,
 }
 CARE = {"ada": 0.8, "ben": 1.0, "chen": 1.2}  # example annotators, and a factor on their error rate
-SHARE_LABELLED = 0.75
+SHARE_LABELLED = 0.85
+FACTUAL = ("contradicts", "wrong_result")
+SHARE_FACTUAL = 0.3  # of the pairs that only differ in a fact: a judge as small as the embedded one cannot check facts
 TIE_RATE = 0.04
 UNMISTAKABLE = ("off_topic", "rude", "cut_off")
 SHARE_GOLD = 0.13  # of the unmistakable pairs: about 6 % of all
@@ -136,7 +138,7 @@ def good_sides(prompt: Prompt) -> dict[str, Side]:
 
 
 def example_labels(pair_id: str, how: str, good: Side) -> list[dict[str, str]]:
-    """Make up the labels of one pair: none for a quarter of the pairs, else one to three annotators who may err."""
+    """Make up the labels of one pair: none for some of the pairs, else one to three annotators who may err."""
     if draw("labelled", pair_id) >= SHARE_LABELLED:
         return []
     count = 1 + int(draw("count", pair_id) * len(CARE))
@@ -156,6 +158,8 @@ def pairs_of(prompt: Prompt) -> Iterator[dict[str, object]]:
     sides = good_sides(prompt)
     for worse in prompt.worse:
         pair_id = f"{prompt.key}-{worse.how.replace('_', '-')}"
+        if worse.how in FACTUAL and draw("factual", pair_id) >= SHARE_FACTUAL:
+            continue
         good = sides[worse.how]
         in_gold = worse.how in UNMISTAKABLE and draw("gold", pair_id) < SHARE_GOLD
         yield {

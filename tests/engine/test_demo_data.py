@@ -76,9 +76,9 @@ def test_cut_off_answers_end_in_mid_sentence(pairs: list[Row]) -> None:
     assert not set(ends) & set(".!?`")
 
 
-def test_every_prompt_has_labelled_pairs_and_a_quarter_is_left_to_label(pairs: list[Row]) -> None:
+def test_every_prompt_has_labelled_pairs_and_some_are_left_to_label(pairs: list[Row]) -> None:
     labelled = [pair for pair in pairs if pair["labels"]]
-    assert 0.70 <= len(labelled) / len(pairs) <= 0.80
+    assert 0.80 <= len(labelled) / len(pairs) <= 0.90
     assert {pair["meta"]["group_key"] for pair in labelled} == {pair["meta"]["group_key"] for pair in pairs}
 
 
