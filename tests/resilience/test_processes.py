@@ -70,7 +70,7 @@ def test_a_real_beat_fires_a_real_run_which_survives_its_worker(stack: Stack) ->
     stack.start("beat", "default", "train")
     training = TrainingRun.objects.filter(phase="training")
     folder = stack.home / "runs"
-    stack.wait(lambda: list(folder.glob("*/training/checkpoints/*")), seconds=400, what="a checkpoint")
+    stack.wait(lambda: list(folder.glob("*/training/checkpoints/genrm/checkpoint-*/complete")), seconds=400, what="a checkpoint")
     run = training.get()
     assert (run.trigger, run.project) == (TrainingRun.Trigger.POLICY, project)
     stack.kill("train")
@@ -90,15 +90,15 @@ def test_a_real_beat_fires_a_real_run_which_survives_its_worker(stack: Stack) ->
 
 
 def _demo_project(home: Path) -> Project:
-    """Some sixty labelled pairs of the demo, under a policy that asks for a run at once."""
+    """Ninety labelled pairs of the demo, under a policy that asks for a run at once."""
     ensure_converted(home, progress=print)
-    project = ProjectFactory.create(slug="demo", holdout_share=0.3, samples_per_order=0, retrain_after=50)
+    project = ProjectFactory.create(slug="demo", holdout_share=0.4, samples_per_order=0, retrain_after=50)
     judge = JudgeVersionFactory.create(
         backend="transformers", base_model="embedded-base", weights="judges/embedded-base"
     )
     DeploymentFactory.create(project=project, judge=judge)
     lines = Path(settings.BASE_DIR, "demo", "pairs.jsonl").read_text().splitlines()
-    labelled = [line for line in lines if json.loads(line).get("labels")][:110]
+    labelled = [line for line in lines if json.loads(line).get("labels")][:90]
     path = home / "some.jsonl"
     path.write_text("\n".join(labelled))
     with path.open("rb") as file:
