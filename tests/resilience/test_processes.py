@@ -70,7 +70,8 @@ def test_a_real_beat_fires_a_real_run_which_survives_its_worker(stack: Stack) ->
     stack.start("beat", "default", "train")
     training = TrainingRun.objects.filter(phase="training")
     folder = stack.home / "runs"
-    stack.wait(lambda: list(folder.glob("*/training/checkpoints/genrm/checkpoint-*/complete")), seconds=400, what="a checkpoint")
+    written = "*/training/checkpoints/genrm/checkpoint-*/complete"
+    stack.wait(lambda: list(folder.glob(written)), seconds=400, what="a checkpoint")
     run = training.get()
     assert (run.trigger, run.project) == (TrainingRun.Trigger.POLICY, project)
     stack.kill("train")
