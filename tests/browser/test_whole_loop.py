@@ -108,12 +108,21 @@ def test_label_retrain_and_export(tandem: Start, page: Page) -> None:
     deadline = time.monotonic() + TRAINING_SECONDS
     while time.monotonic() < deadline and re.search("running|waiting", state.inner_text()):
         time.sleep(2)
-    expect(state).to_have_text(re.compile("promoted"))
-    expect(page.locator("#run")).to_contain_text("genrm-1 is the new champion")
+    token = token_of(tandem)
+    [run] = json.loads(api(tandem, token, "/projects/demo/training-runs"))
+    figures = {who: run["metrics"][who]["all"] for who in ("champion", "candidate")}
+    assert figures["candidate"]["accuracy"] > figures["champion"]["accuracy"], "it learnt from the labels"
+    # Some thirty pairs decide at the gate, so it may go either way: it must be the rule's decision, and carried out.
+    promoted = run["gate"]["promote"]
+    assert promoted is all(condition["met"] for condition in run["gate"]["conditions"])
+    champion = "genrm-1" if promoted else "embedded-base"
+    expect(state).to_have_text(re.compile("promoted" if promoted else "rejected"))
+    expect(page.locator("#run")).to_contain_text(
+        "genrm-1 is the new champion" if promoted else "embedded-base stays champion"
+    )
 
     page.goto("/p/demo/")
-    expect(page.locator("#pulse")).to_contain_text("genrm-1")
-    token = token_of(tandem)
+    expect(page.locator("#pulse .version")).to_have_text(champion)
     own = [row for row in labels(tandem, token, "source=human&profile=full") if row["provenance"]["origin"] == "claim"]
     assert len(own) == 6
     assert {row["provenance"]["annotator"] for row in own} == {"admin"}
@@ -122,8 +131,5 @@ def test_label_retrain_and_export(tandem: Start, page: Page) -> None:
     while time.monotonic() < deadline and len(synthetic) < 100:  # the hold-out was judged at the gate
         synthetic = labels(tandem, token, "source=judge&profile=full")
         time.sleep(2)
-    assert len(synthetic) >= 100, "the pairs are judged again by the new champion"
-    assert {row["provenance"]["judge"] for row in synthetic} == {"genrm-1"}
-    [run] = json.loads(api(tandem, token, "/projects/demo/training-runs"))
-    figures = run["metrics"]
-    assert figures["candidate"]["gate"]["accuracy"] > figures["champion"]["gate"]["accuracy"]
+    assert len(synthetic) >= 100, "the champion judges on: again if it is new"
+    assert {row["provenance"]["judge"] for row in synthetic} == {champion}
