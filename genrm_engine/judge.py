@@ -25,14 +25,7 @@ def judge(pairs: Sequence[Pair], *, backend: Backend, settings: JudgeSettings) -
         scores = backend.score(prompts)
         chains = [[Chain("", score, 0)] for score in scores]
     else:
-        chains = backend.generate(
-            prompts,
-            samples=settings.samples_per_order,
-            max_tokens=settings.max_rationale_tokens,
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            seed=settings.seed,
-        )
+        chains = backend.generate(prompts, settings.sampling)
     seconds = (time.monotonic() - started) / len(pairs)
     return [
         _judgement(

@@ -13,17 +13,21 @@ from dataclasses import dataclass
 
 from genrm_engine.types import JudgeSettings, Message, Method, Pair
 
-PROMPT_VERSION = "1"
+PROMPT_VERSION = "2"
 
 TASK = "Compare two responses to a prompt. Decide which one is better: correct, complete, on topic and polite."
 RUBRIC = "\n\nGuidelines:\n{rubric}"
 BODY = "\n\n[Prompt]\n{prompt}\n\n[Response A]\n{first}\n\n[Response B]\n{second}\n\n"
 QUESTIONS: dict[Method, str] = {
     "score": "Which response is better, A or B?",
-    "cot": "Which response is better, A or B? Give the reason in one sentence, then name the winner.",
+    "cot": (
+        "Which response is better, A or B? Give the reason in one sentence, then the verdict on a line of its own: "
+        "Winner: [A] or Winner: [B]."
+    ),
 }
 OPENINGS: dict[Method, str] = {"score": "Winner: [", "cot": "Reason:"}
 VERDICT_FORM = "\nWinner: ["
+VERDICT_END = "]"
 INDICATORS = ("A", "B")
 CUT = " […] "
 _SHORTEST = 80
@@ -32,24 +36,42 @@ _TEMPLATE_TOKENS = 128  # more than any chat template adds
 
 @dataclass(frozen=True, slots=True)
 class JudgePrompt:
-    """One question to a judge: the user's turn, how the judge's own turn begins, and whether text was cut."""
+    """One question to a judge: the user's turn, how the judge's own turn begins, and whether text was cut.
+
+    ``asked``, ``first`` and ``second`` are the conversation and the two responses as the turn shows them.
+    """
 
     user: str
     opening: str
+    asked: str
+    first: str
+    second: str
     shortened: bool = False
     verdict_form: str = VERDICT_FORM
 
 
 def prompt_hash() -> str:
     """SHA-256 of every template, so that a stored judgement can say which words were used."""
-    parts = [PROMPT_VERSION, TASK, RUBRIC, BODY, QUESTIONS, OPENINGS, VERDICT_FORM, INDICATORS, CUT]
+    parts = [
+        PROMPT_VERSION,
+        TASK,
+        RUBRIC,
+        BODY,
+        QUESTIONS,
+        OPENINGS,
+        VERDICT_FORM,
+        VERDICT_END,
+        INDICATORS,
+        CUT,
+    ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def build_prompt(pair: Pair, *, method: Method, rubric: str = "", swapped: bool = False) -> JudgePrompt:
     """The prompt for one order; ``swapped`` shows the stored B as A."""
     first, second = _shown(pair, swapped=swapped)
-    return _assemble(conversation(pair.prompt), first, second, method=method, rubric=rubric, shortened=False)
+    head = _head(rubric)
+    return _assemble(head, conversation(pair.prompt), first, second, method=method, shortened=False)
 
 
 def fit_prompt(
@@ -57,6 +79,7 @@ def fit_prompt(
 ) -> JudgePrompt:
     """The prompt for one order, shortened until ``count`` finds at most ``settings.max_prompt_tokens`` tokens."""
     prompt = build_prompt(pair, method=settings.method, rubric=settings.rubric, swapped=swapped)
+    head = _head(settings.rubric)
     if len(prompt.user.encode()) + _TEMPLATE_TOKENS <= settings.max_prompt_tokens:  # a token is a byte or more
         return prompt
     tokens = count(prompt)
@@ -67,11 +90,11 @@ def fit_prompt(
         length = max(3 * _SHORTEST, int(length * 0.95 * settings.max_prompt_tokens / tokens))
         asked_share, first_share, second_share = _shares((len(asked), len(first), len(second)), length)
         prompt = _assemble(
+            head,
             shorten(asked, asked_share, head=0.3),
             shorten(first, first_share, head=0.7),
             shorten(second, second_share, head=0.7),
             method=settings.method,
-            rubric=settings.rubric,
             shortened=True,
         )
         tokens = count(prompt)
@@ -94,10 +117,14 @@ def shorten(text: str, limit: int, *, head: float) -> str:
     return text[:start] + CUT + text[len(text) - (room - start) :]
 
 
-def _assemble(asked: str, first: str, second: str, *, method: Method, rubric: str, shortened: bool) -> JudgePrompt:
-    guidelines = RUBRIC.format(rubric=rubric.strip()) if rubric.strip() else ""
-    body = BODY.format(prompt=asked, first=first, second=second)
-    return JudgePrompt(TASK + guidelines + body + QUESTIONS[method], OPENINGS[method], shortened=shortened)
+def _head(rubric: str) -> str:
+    """What stands before the conversation: the task and the rubric (a project's guidelines and criteria)."""
+    return TASK + (RUBRIC.format(rubric=rubric.strip()) if rubric.strip() else "")
+
+
+def _assemble(head: str, asked: str, first: str, second: str, *, method: Method, shortened: bool) -> JudgePrompt:
+    user = head + BODY.format(prompt=asked, first=first, second=second) + QUESTIONS[method]
+    return JudgePrompt(user, OPENINGS[method], asked, first, second, shortened=shortened)
 
 
 def _shown(pair: Pair, *, swapped: bool) -> tuple[str, str]:

@@ -1,13 +1,15 @@
 """What goes into a judge and what comes out of it; knows nothing of models, files or databases."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
 from genrm_engine.errors import EngineError
 
 Choice = Literal["a", "b"]
 Method = Literal["score", "cot"]
+VerdictForm = Literal["forced", "free"]
+BackendKind = Literal["transformers", "vllm", "openai", "scripted"]
 
 
 def as_choice(value: object) -> Choice:
@@ -76,17 +78,38 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class LabelledPair:
+    """A pair with the human choice.
+
+    ``p_a`` is the share of annotators who prefer A where several have labelled (a soft label; None: only the choice is
+    known). ``rationale`` is a written reason for the choice, with ``{better}`` and ``{worse}`` where it names the
+    responses, so that it can be shown in either order.
+    """
+
     pair: Pair
     choice: Choice
     weight: float = 1.0
+    p_a: float | None = None
+    rationale: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        return {**self.pair.to_json(), "choice": self.choice, "weight": self.weight}
+        row = {**self.pair.to_json(), "choice": self.choice, "weight": self.weight}
+        if self.p_a is not None:
+            row["p_a"] = self.p_a
+        return {**row, "rationale": self.rationale} if self.rationale else row
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:
-        weight = row.get("weight")
-        return cls(Pair.from_json(row), as_choice(row.get("choice")), 1.0 if weight is None else float(weight))
+        weight, p_a = row.get("weight"), row.get("p_a")
+        try:
+            return cls(
+                pair=Pair.from_json(row),
+                choice=as_choice(row.get("choice")),
+                weight=1.0 if weight is None else float(weight),
+                p_a=None if p_a is None else float(p_a),
+                rationale=str(row.get("rationale") or ""),
+            )
+        except (TypeError, ValueError) as error:
+            raise EngineError(f"a labelled pair has a weight or p_a that is no number: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +184,12 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class JudgeSettings:
-    """How a pair is judged. ``score`` reads the verdict at once, ``cot`` after sampled rationales."""
+    """How a pair is judged.
+
+    ``score`` reads the verdict at once, ``cot`` after sampled rationales. ``verdict`` says how ``cot`` reads it:
+    ``forced`` appends the verdict form to each rationale and reads the indicator's probability there, ``free`` lets
+    the judge write its verdict and reads the last one in the asked form.
+    """
 
     method: Method = "score"
     samples_per_order: int = 2
@@ -171,6 +199,19 @@ class JudgeSettings:
     max_rationale_tokens: int = 64
     seed: int = 0
     max_prompt_tokens: int = 1536
+    verdict: VerdictForm = "forced"
+
+    @property
+    def sampling(self) -> "Sampling":
+        """How the rationales of one order are sampled."""
+        return Sampling(
+            samples=self.samples_per_order,
+            max_tokens=self.max_rationale_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            seed=self.seed,
+            verdict=self.verdict,
+        )
 
     def __post_init__(self) -> None:
         as_method(self.method)
@@ -182,22 +223,45 @@ class JudgeSettings:
             raise EngineError("temperature must be above 0")
         if not 0 < self.top_p <= 1:
             raise EngineError("top_p must be above 0 and at most 1")
+        if self.verdict not in ("forced", "free"):
+            raise EngineError(f"a verdict is 'forced' or 'free', not {self.verdict!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How rationales are sampled: ``samples`` for each prompt, each of at most ``max_tokens`` tokens."""
+
+    samples: int
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 0.95
+    seed: int = 0
+    verdict: VerdictForm = "forced"
 
 
 @dataclass(frozen=True, slots=True)
 class BackendSpec:
-    """Which model runs where. ``auto``: the first CUDA device if there is one, else the CPU; bf16 on both."""
+    """Which model runs where. ``auto``: the first CUDA device if there is one, else the CPU; bf16 on both.
 
-    kind: Literal["transformers", "scripted"]
+    For ``openai`` the model is the name that the server at ``url`` serves.
+    """
+
+    kind: BackendKind
     model: str
     device: str = "auto"
     dtype: str = "auto"
     threads: int | None = None
+    url: str = ""
+    api_key: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A sampled rationale and P(the response shown first wins) read after it; None: no verdict could be read."""
+    """A sampled rationale and P(the response shown first wins) read after it; None: no verdict could be read.
+
+    ``text`` is the rationale alone where a verdict was read, the raw text where none was; ``tokens`` counts what was
+    computed for the chain, ``token_ids`` are those of the rationale (empty where a backend does not tell them).
+    """
 
     text: str
     p_first: float | None

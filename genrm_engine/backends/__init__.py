@@ -5,9 +5,9 @@ from typing import Protocol
 
 from genrm_engine.errors import EngineError
 from genrm_engine.prompts import JudgePrompt
-from genrm_engine.types import BackendSpec, Chain
+from genrm_engine.types import BackendSpec, Chain, Sampling
 
-__all__ = ["Backend", "BackendSpec", "Chain", "load_backend"]
+__all__ = ["Backend", "BackendSpec", "Chain", "Sampling", "load_backend"]
 
 
 class Backend(Protocol):
@@ -16,17 +16,8 @@ class Backend(Protocol):
     def score(self, prompts: Sequence[JudgePrompt]) -> list[float]:
         """P(indicator "A") against "B" right after each prompt's opening."""
 
-    def generate(
-        self,
-        prompts: Sequence[JudgePrompt],
-        *,
-        samples: int,
-        max_tokens: int,
-        temperature: float,
-        top_p: float,
-        seed: int,
-    ) -> list[list[Chain]]:
-        """``samples`` rationales per prompt, each with the verdict forced after it."""
+    def generate(self, prompts: Sequence[JudgePrompt], sampling: Sampling) -> list[list[Chain]]:
+        """``sampling.samples`` rationales per prompt, each with the verdict forced after it or read from it."""
 
     def count_tokens(self, prompts: Sequence[JudgePrompt]) -> list[int]:
         """How many tokens each prompt has, chat template and opening included."""

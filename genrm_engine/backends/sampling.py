@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from genrm_engine.types import Chain
+from genrm_engine.types import Chain, Sampling
 
 if TYPE_CHECKING:
     import torch
@@ -24,15 +24,6 @@ if TYPE_CHECKING:
 
 LEAST_TOKENS = 4  # a rationale has at least so many: an empty line explains nothing
 TOP_K = 256  # the nucleus is looked for among so many tokens
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    samples: int
-    max_tokens: int
-    temperature: float
-    top_p: float
-    seed: int
 
 
 @dataclass(slots=True)

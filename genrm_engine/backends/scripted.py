@@ -12,16 +12,14 @@
 """
 
 import hashlib
-import re
 import time
 from collections.abc import Callable, Sequence
 
 from genrm_engine.errors import EngineError
 from genrm_engine.prompts import JudgePrompt
-from genrm_engine.types import Chain
+from genrm_engine.types import Chain, Sampling
 
 SURE = 0.9
-_RESPONSES = re.compile(r"\[Response A\]\n(.*?)\n\n\[Response B\]\n(.*)\n\n.*?\Z", re.DOTALL)
 
 
 class ScriptedBackend:
@@ -37,18 +35,9 @@ class ScriptedBackend:
         self._before()
         return [self._p_first(prompt) for prompt in prompts]
 
-    def generate(
-        self,
-        prompts: Sequence[JudgePrompt],
-        *,
-        samples: int,
-        max_tokens: int,
-        temperature: float,
-        top_p: float,
-        seed: int,
-    ) -> list[list[Chain]]:
+    def generate(self, prompts: Sequence[JudgePrompt], sampling: Sampling) -> list[list[Chain]]:
         self._before()
-        return [[self._chain(prompt, number) for number in range(samples)] for prompt in prompts]
+        return [[self._chain(prompt, number) for number in range(sampling.samples)] for prompt in prompts]
 
     def count_tokens(self, prompts: Sequence[JudgePrompt]) -> list[int]:
         return [len(prompt.user.split()) + len(prompt.opening.split()) for prompt in prompts]
@@ -73,16 +62,7 @@ class ScriptedBackend:
         return Chain(text, p_first, len(text.split()))
 
     def _p_first(self, prompt: JudgePrompt) -> float:
-        first, second = responses_of(prompt)
-        return _RULES[self.name](first, second, self.argument)
-
-
-def responses_of(prompt: JudgePrompt) -> tuple[str, str]:
-    """The two responses as the prompt shows them."""
-    found = _RESPONSES.search(prompt.user)
-    if found is None:
-        raise EngineError("the prompt does not show two responses")
-    return found.group(1), found.group(2)
+        return _RULES[self.name](prompt.first, prompt.second, self.argument)
 
 
 def _prefer(first: float, second: float) -> float:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from genrm_engine.backends.encoding import PromptEncoder
 from genrm_engine.backends.loading import load_model, load_tokenizer, out_of_memory, set_threads, torch_device
-from genrm_engine.backends.sampling import Sampler, Sampling
+from genrm_engine.backends.sampling import Sampler
 from genrm_engine.prompts import JudgePrompt
-from genrm_engine.types import BackendSpec, Chain
+from genrm_engine.types import BackendSpec, Chain, Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -54,21 +54,11 @@ class TransformersBackend:
             self._ids.clear()
         return scores
 
-    def generate(
-        self,
-        prompts: Sequence[JudgePrompt],
-        *,
-        samples: int,
-        max_tokens: int,
-        temperature: float,
-        top_p: float,
-        seed: int,
-    ) -> list[list[Chain]]:
+    def generate(self, prompts: Sequence[JudgePrompt], sampling: Sampling) -> list[list[Chain]]:
         ids = [self._encode(prompt) for prompt in prompts]
         chains: list[list[Chain]] = [[] for _ in ids]
-        sampling = Sampling(samples=samples, max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
-        limit = max(1, CHAIN_ROWS.get(self._kind, 48) // samples)
-        budget = CHAIN_TOKENS.get(self._kind, 40_000) // samples
+        limit = max(1, CHAIN_ROWS.get(self._kind, 48) // sampling.samples)
+        budget = CHAIN_TOKENS.get(self._kind, 40_000) // sampling.samples
         try:
             for rows in batches(ids, tokens=budget, rows=limit):
                 found = self._sampler.generate([ids[row] for row in rows], sampling)

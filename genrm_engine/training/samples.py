@@ -9,7 +9,7 @@ from genrm_engine.files import append_row, read_appended
 from genrm_engine.progress import Progress
 from genrm_engine.training.config import TrainConfig
 from genrm_engine.training.data import Item
-from genrm_engine.types import Chain
+from genrm_engine.types import Chain, Sampling
 
 CHUNK = 24
 EXAMPLES = 2
@@ -27,20 +27,20 @@ def sample(
     span: tuple[float, float],
 ) -> dict[str, list[Chain]]:
     """Chains of every item by its key; what ``file`` holds already is not sampled again."""
+    sampling = Sampling(
+        samples=samples,
+        max_tokens=config.max_rationale_tokens,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        seed=config.seed + iteration,
+    )
     found = _read(file, iteration)
     waiting = sorted((item for item in items if item.key not in found), key=lambda item: len(item.prompt_ids))
     done = len(items) - len(waiting)
     for start in range(0, len(waiting), CHUNK):
         progress.check()
         chunk = waiting[start : start + CHUNK]
-        chains = backend.generate(
-            [item.prompt for item in chunk],
-            samples=samples,
-            max_tokens=config.max_rationale_tokens,
-            temperature=config.temperature,
-            top_p=config.top_p,
-            seed=config.seed + iteration,
-        )
+        chains = backend.generate([item.prompt for item in chunk], sampling)
         for item, texts in zip(chunk, chains, strict=True):
             append_row(file, {"iteration": iteration, "key": item.key, "chains": [_to_json(chain) for chain in texts]})
             found[item.key] = texts

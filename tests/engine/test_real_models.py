@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from genrm_engine.judge import judge
 from genrm_engine.progress import Progress
 from genrm_engine.prompts import build_prompt
 from genrm_engine.training.config import TrainConfig
-from genrm_engine.types import JudgeSettings
+from genrm_engine.types import JudgeSettings, Sampling
 from genrm_engine.weights import check_manifest
 from tests.engine.conftest import make_labelled, make_pair, shared_home
 
@@ -54,8 +55,8 @@ def test_a_batch_scores_like_single_prompts(backend: Any) -> None:
 
 def test_chains_have_a_verdict_are_one_line_and_repeatable(backend: Any) -> None:
     prompts = prompts_of(3, "cot")
-    asked = {"samples": 3, "max_tokens": 12, "temperature": 1.0, "top_p": 0.95, "seed": 5}
-    chains = backend.generate(prompts, **asked)
+    asked = Sampling(samples=3, max_tokens=12, seed=5)
+    chains = backend.generate(prompts, asked)
     assert [len(texts) for texts in chains] == [3, 3, 3]
     for chain in (chain for texts in chains for chain in texts):
         assert chain.p_first is not None
@@ -63,14 +64,14 @@ def test_chains_have_a_verdict_are_one_line_and_repeatable(backend: Any) -> None
         assert "\n" not in chain.text
         assert 4 <= len(chain.token_ids) <= 12
     assert len({chain.text for chain in chains[0]}) > 1
-    assert backend.generate(prompts, **asked) == chains
-    assert backend.generate(prompts, **{**asked, "seed": 6}) != chains
+    assert backend.generate(prompts, asked) == chains
+    assert backend.generate(prompts, replace(asked, seed=6)) != chains
 
 
 def test_the_forced_verdict_is_the_score_after_the_same_words(backend: Any) -> None:
     """Reading the indicator at the end of a chain equals scoring a prompt that ends with that chain."""
     [prompt] = prompts_of(1, "cot")
-    [[chain]] = backend.generate([prompt], samples=1, max_tokens=8, temperature=1.0, top_p=0.9, seed=1)
+    [[chain]] = backend.generate([prompt], Sampling(samples=1, max_tokens=8, top_p=0.9, seed=1))
     ids = [*backend.encoder.prompt_ids(prompt), *chain.token_ids, *backend.encoder.form_ids]
     assert backend._sampler.score([ids]) == pytest.approx([chain.p_first], abs=TOLERANCE)
 
