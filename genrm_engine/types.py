@@ -243,7 +243,8 @@ class Sampling:
 class BackendSpec:
     """Which model runs where. ``auto``: the first CUDA device if there is one, else the CPU; bf16 on both.
 
-    For ``openai`` the model is the name that the server at ``url`` serves.
+    For ``openai`` the model is the name that the server at ``url`` serves, and ``tokenizer`` (a folder or a name) is
+    that model's own: with it prompts are sent as token ids, without it as chat messages.
     """
 
     kind: BackendKind
@@ -253,6 +254,7 @@ class BackendSpec:
     threads: int | None = None
     url: str = ""
     api_key: str = field(default="", repr=False)
+    tokenizer: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,4 +36,12 @@ def load_backend(spec: BackendSpec) -> Backend:
         from genrm_engine.backends.transformers import TransformersBackend
 
         return TransformersBackend(spec)
-    raise EngineError(f"unknown backend {spec.kind!r}: use 'transformers' or 'scripted'")
+    if spec.kind == "vllm":
+        from genrm_engine.backends.vllm import VLLMBackend
+
+        return VLLMBackend(spec)
+    if spec.kind == "openai":
+        from genrm_engine.backends.openai import connect
+
+        return connect(spec)
+    raise EngineError(f"unknown backend {spec.kind!r}: use 'transformers', 'vllm', 'openai' or 'scripted'")

@@ -1,0 +1,91 @@
+"""From what a server answers to chains: where the verdict stands in a text and which tokens belong to what.
+
+Knows no server and no model; ``verdicts.parse_verdict`` alone decides what counts as a verdict.
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from genrm_engine.prompts import INDICATORS
+from genrm_engine.types import Chain
+from genrm_engine.verdicts import parse_verdict
+
+_MARK = "Winner:"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A verdict in a text: the characters where its form begins and where its letter stands, and what it says."""
+
+    start: int
+    letter: int
+    first: bool
+
+
+def find_verdict(text: str) -> Place | None:
+    """The verdict that counts (the last in the asked form); None where ``parse_verdict`` finds none."""
+    named = parse_verdict(text)
+    if named is None:
+        return None
+    start = text.rfind(_MARK)
+    while parse_verdict(text[start:]) is None:
+        start = text.rfind(_MARK, 0, start)
+    return Place(start, text.index(named, start + len(_MARK)), named == INDICATORS[0])
+
+
+def share(first: float, second: float) -> float:
+    """P(first) among the two, from their log-probabilities."""
+    if first == second:
+        return 0.5
+    return 1 / (1 + math.exp(min(second - first, 700.0)))
+
+
+def free_chain(
+    opening: str,
+    ids: Sequence[int],
+    indicators: Sequence[tuple[float, float]],
+    *,
+    decode: Callable[[Sequence[int]], str],
+    indicator_ids: tuple[int, int],
+) -> Chain:
+    """The chain of freely written tokens; ``indicators`` are the log-probabilities of A and B at each of them.
+
+    A verdict whose letter is another token than the two indicators (``[ A ]``) is taken as it is written: 1.0 or 0.0.
+    """
+    text = decode(ids)
+    place = find_verdict(opening + text)
+    if place is None or place.letter < len(opening):
+        return Chain(text.strip(), None, len(ids), tuple(ids))
+
+    def tokens_to(length: int) -> int:
+        """How many tokens it takes to write so many characters after the opening."""
+        return bisect_left(range(len(ids)), length, key=lambda count: len(decode(ids[:count])))
+
+    at = tokens_to(place.letter - len(opening) + 1) - 1
+    p_first = share(*indicators[at]) if ids[at] in indicator_ids else float(place.first)
+    rationale = text[: max(0, place.start - len(opening))].rstrip()
+    return Chain(rationale.strip(), p_first, len(ids), tuple(ids[: tokens_to(len(rationale))]))
+
+
+def letter_share(candidates: Mapping[str, float], *, first: bool) -> float:
+    """P(A) where a letter was written, from the tokens that a server lists there with their log-probabilities.
+
+    Tokens that differ in spaces and marks count together. A letter that is not listed is at most as probable as the
+    least of those that are. With one candidate or none the written letter (``first``: A) stands: 1.0 or 0.0.
+    """
+    if len(candidates) < 2:
+        return float(first)
+    least = math.exp(min(candidates.values()))
+    found = [
+        sum(math.exp(value) for token, value in candidates.items() if bare(token) == indicator)
+        for indicator in INDICATORS
+    ]
+    p_a, p_b = (value or least for value in found)
+    return p_a / (p_a + p_b)
+
+
+def bare(token: str) -> str:
+    """A token without the spaces and marks around its letters."""
+    return token.strip(" \t\r\n\"'`*_()[]{}<>.:,")
