@@ -1,0 +1,406 @@
+"""Judging through an OpenAI-compatible server, and what happens when that server misbehaves."""
+
+import logging
+import math
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+pytest.importorskip("httpx2", reason="comes with the engine's libraries")
+
+from genrm_engine.backends import BackendSpec, client, load_backend
+from genrm_engine.backends.client import Client
+from genrm_engine.backends.encoding import PromptEncoder
+from genrm_engine.backends.openai import ChatBackend, CompletionsBackend, connect
+from genrm_engine.errors import EngineError
+from genrm_engine.judge import judge
+from genrm_engine.prompts import build_prompt
+from genrm_engine.types import JudgeSettings, Sampling
+from tests.engine.conftest import make_pair
+from tests.engine.fake_server import FakeServer, Reply, serving
+
+KEY = "sk-not-a-real-key-0123456789"
+SCORE = build_prompt(make_pair(1), method="score")
+COT = build_prompt(make_pair(1), method="cot")
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with serving(FakeServer()) as fake:
+        yield fake
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "FIRST_PAUSE", 0.01)
+
+
+@pytest.fixture
+def ask(server: FakeServer) -> Iterator[Client]:
+    made = Client(server.url, KEY, timeout=5, retries=2)
+    yield made
+    made.close()
+
+
+def test_a_busy_server_is_asked_again_when_it_says(server: FakeServer, ask: Client) -> None:
+    server.replies = [Reply({"error": {"message": "slow down"}}, 429, {"Retry-After": "1"}), Reply({"fine": 1})]
+    assert ask.post("x", [{}]) == [{"fine": 1}]
+    first, second = server.asked
+    assert second.at - first.at >= 1
+
+
+def test_a_date_says_when_to_ask_again_as_well(server: FakeServer, ask: Client) -> None:
+    server.replies = [Reply({}, 503, {"Retry-After": "Thu, 01 Jan 1970 00:00:00 GMT"}), Reply({"fine": 1})]
+    assert ask.post("x", [{}]) == [{"fine": 1}]
+
+
+def test_a_wait_too_long_is_left_to_the_caller(server: FakeServer, ask: Client) -> None:
+    server.replies = [Reply({}, 429, {"Retry-After": "3600"})]
+    with pytest.raises(EngineError, match="too often") as raised:
+        ask.post("x", [{}])
+    assert not raised.value.permanent
+    assert len(server.asked) == 1
+
+
+def test_a_failing_server_gets_a_bounded_number_of_attempts(server: FakeServer, ask: Client) -> None:
+    server.replies = [Reply({}, 500), Reply({}, 502), Reply({"fine": 1})]
+    assert ask.post("x", [{}]) == [{"fine": 1}]
+    server.answer = lambda body: Reply({"error": "out of memory"}, 500)
+    with pytest.raises(EngineError, match="out of memory") as raised:
+        ask.post("x", [{}])
+    assert not raised.value.permanent
+    assert len(server.asked) == 3 + 3
+
+
+def test_a_dropped_connection_is_tried_again(server: FakeServer, ask: Client) -> None:
+    server.replies = [Reply(drop=True), Reply({"fine": 1})]
+    assert ask.post("x", [{}]) == [{"fine": 1}]
+
+
+def test_a_hanging_server_is_given_up_once(server: FakeServer) -> None:
+    server.answer = lambda body: Reply(hang=3)
+    hurried = Client(server.url, timeout=0.2)
+    started = time.monotonic()
+    with pytest.raises(EngineError, match=r"not answered within 0\.2 seconds") as raised:
+        hurried.post("x", [{}])
+    assert time.monotonic() - started < 2
+    assert not raised.value.permanent
+    assert len(server.asked) == 1
+    hurried.close()
+
+
+def test_nobody_there_is_a_passing_error() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+    lost = Client(url, retries=1)
+    with pytest.raises(EngineError, match=f"{url} cannot be reached") as raised:
+        lost.post("x", [{}])
+    assert not raised.value.permanent
+    lost.close()
+
+
+@pytest.mark.parametrize("body", ['{"choices": [', "<html>Welcome</html>", "[1, 2]"])
+def test_an_answer_that_is_no_json_object_is_one_plain_error(server: FakeServer, ask: Client, body: str) -> None:
+    server.replies = [Reply(body)]
+    with pytest.raises(EngineError, match="is the URL right"):
+        ask.post("x", [{}])
+
+
+def test_a_redirect_is_refused_and_the_key_goes_nowhere_else(server: FakeServer, ask: Client) -> None:
+    with serving(FakeServer()) as other:
+        server.replies = [Reply({}, 307, {"Location": f"{other.url}/x?token=1"})]
+        with pytest.raises(EngineError, match="redirects are not followed") as raised:
+            ask.post("x", [{}])
+        assert other.asked == []
+    assert raised.value.permanent
+    assert "token=1" not in str(raised.value)
+
+
+def test_a_refused_key_is_permanent_and_never_shown(
+    server: FakeServer, ask: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    server.replies = [Reply({"error": {"message": f"Incorrect API key provided: {KEY}"}}, 401)]
+    with pytest.raises(EngineError, match="refuses the API key") as raised:
+        ask.post("x", [{}])
+    assert raised.value.permanent
+    assert server.asked[0].headers["authorization"] == f"Bearer {KEY}"
+    assert KEY not in str(raised.value)
+    assert KEY not in caplog.text
+    assert KEY not in repr(BackendSpec("openai", "m", url=server.url, api_key=KEY))
+
+
+def test_no_key_comes_from_the_environment(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key belongs to the address it was given with, never to another one."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    server.replies = [Reply({"detail": "who are you?"}, 401)]
+    plain = Client(server.url)
+    with pytest.raises(EngineError, match="wants an API key"):
+        plain.post("x", [{}])
+    assert KEY not in str(server.asked[0].headers)
+    plain.close()
+
+
+def test_a_model_that_is_not_served_and_a_wrong_url_are_told_apart(server: FakeServer, ask: Client) -> None:
+    server.replies = [
+        Reply({"error": {"message": "The model `x` does not exist.", "code": 404}}, 404),
+        Reply({"detail": "Not Found"}, 404),
+    ]
+    with pytest.raises(EngineError, match="The model `x` does not exist") as unknown:
+        ask.post("completions", [{}])
+    with pytest.raises(EngineError, match="often ends with /v1") as lost:
+        ask.post("completions", [{}])
+    assert unknown.value.permanent
+    assert lost.value.permanent
+
+
+@pytest.mark.parametrize(
+    "url", ["", "ftp://host/v1", "http://", "http://user:secret@host/v1", "host:8000", "http://h/?k=1"]
+)
+def test_an_impossible_url_is_refused_before_anything_is_sent(url: str) -> None:
+    with pytest.raises(EngineError, match="URL"):
+        load_backend(BackendSpec("openai", "m", url=url))
+
+
+def test_a_key_with_a_line_break_is_refused_without_showing_it() -> None:
+    with pytest.raises(EngineError, match="API key") as raised:
+        Client("http://127.0.0.1:1/v1", "abc\ndef")
+    assert "abc" not in str(raised.value)
+
+
+def test_requests_are_many_but_bounded_and_answers_keep_their_order(server: FakeServer) -> None:
+    server.answer = lambda body: Reply(
+        {"number": body["number"], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}, hang=0.05
+    )
+    several = Client(server.url, concurrency=3)
+    found = several.post("x", [{"number": number} for number in range(12)])
+    assert [answer["number"] for answer in found] == list(range(12))
+    assert 1 < server.most_at_once <= 3
+    assert (several.usage.prompt_tokens, several.usage.completion_tokens) == (36, 24)
+    several.close()
+
+
+# Chat: no tokenizer at hand.
+
+
+def said(*texts: str, tokens: list[Any] | None = None, usage: int = 10) -> Reply:
+    logprobs = None if tokens is None else {"content": tokens}
+    choices = [
+        {"index": number, "message": {"role": "assistant", "content": text}, "logprobs": logprobs}
+        for number, text in enumerate(texts)
+    ]
+    return Reply({"choices": choices, "usage": {"prompt_tokens": 50, "completion_tokens": usage}})
+
+
+def token(text: str, **candidates: float) -> dict[str, Any]:
+    """A token with its candidates' probabilities; ``_A`` is A after a space."""
+    listed = [
+        {"token": name.replace("_", " "), "logprob": math.log(probability)} for name, probability in candidates.items()
+    ]
+    return {"token": text, "logprob": -0.1, "top_logprobs": listed}
+
+
+@pytest.fixture
+def chat(server: FakeServer) -> Iterator[ChatBackend]:
+    made = connect(BackendSpec("openai", "served", url=server.url, api_key=KEY), retries=0, timeout=5)
+    assert isinstance(made, ChatBackend)
+    yield made
+    made.close()
+
+
+def test_a_chat_score_is_the_share_of_a_among_the_candidates(server: FakeServer, chat: ChatBackend) -> None:
+    server.replies = [
+        said("A", tokens=[token("A", A=0.5, B=0.2, _A=0.1, The=0.1)]),
+        said("**B**", tokens=[token("**", The=0.5, It=0.2), token("B", B=0.9, A=0.1)]),
+        said("A", tokens=[token("A", A=0.9, The=0.05, It=0.02)]),
+    ]
+    found = [chat.score([SCORE])[0] for _ in range(3)]
+    assert found == pytest.approx([0.6 / 0.8, 0.1, 0.9 / 0.92])
+    [message] = server.asked[0].body["messages"]
+    assert message["role"] == "user"
+    assert message["content"].startswith(SCORE.user)
+    assert server.asked[0].path == "/v1/chat/completions"
+    assert server.asked[0].body["model"] == "served"
+
+
+def test_without_log_probabilities_a_letter_is_one_or_nothing_is_read(server: FakeServer, chat: ChatBackend) -> None:
+    server.replies = [said("The answer: B."), said("A"), said("Both Are fine")]
+    assert chat.score([SCORE]) + chat.score([SCORE, SCORE]) == [0.0, 1.0, 0.5]
+
+
+def test_a_chat_verdict_is_the_last_in_the_asked_form(server: FakeServer, chat: ChatBackend) -> None:
+    text = "It says Winner: [A] itself.\nWinner: [B]"
+    tokens = [token("It says Winner: ["), token("A", A=0.9, B=0.1), token("] itself.\nWinner: [")]
+    tokens += [token("B", B=0.8, A=0.2), token("]"), token("<|end|>")]
+    server.replies = [said(text, tokens=tokens, usage=17), said(text), said("Winner: B, I think")]
+    [[with_candidates]] = chat.generate([COT], Sampling(1, 30))
+    [[without], [unparsed]] = chat.generate([COT, COT], Sampling(1, 30))
+    assert with_candidates.p_first == pytest.approx(0.2)
+    assert with_candidates.text == "It says Winner: [A] itself."
+    assert with_candidates.tokens == 17
+    assert without.p_first == 0.0
+    assert unparsed.p_first is None
+    assert unparsed.text == "Winner: B, I think"
+
+
+def test_a_server_that_ignores_n_is_asked_again(server: FakeServer, chat: ChatBackend) -> None:
+    server.answer = lambda body: said("Short.\nWinner: [A]", usage=7)
+    [chains, more] = chat.generate([COT, COT], Sampling(3, 30))
+    assert [chain.tokens for chain in (*chains, *more)] == [7] * 6
+    assert sorted(asked.body["n"] for asked in server.asked) == [1, 1, 2, 2, 3, 3]
+    server.answer = lambda body: said(*["x\nWinner: [A]"] * body["n"], usage=7)
+    assert [chain.tokens for chain in chat.generate([COT], Sampling(3, 30))[0]] == [3, 2, 2]
+
+
+def test_options_that_a_server_refuses_by_name_are_left_out(server: FakeServer, chat: ChatBackend) -> None:
+    def strict(body: dict[str, Any]) -> Reply:
+        for name in ("max_tokens", "logprobs", "top_logprobs"):
+            if name in body:
+                return Reply({"error": {"message": f"Unsupported parameter: '{name}'"}}, 400)
+        return said("B")
+
+    server.answer = strict
+    assert chat.score([SCORE] * 3) == [0.0] * 3
+    refusals = len(server.asked) - 3
+    assert refusals == 3
+    assert server.asked[-1].body["max_completion_tokens"] == 5
+    assert chat.score([SCORE]) == [0.0]
+    assert len(server.asked) == 7
+
+
+def test_another_bad_request_stays_an_error(server: FakeServer, chat: ChatBackend) -> None:
+    server.answer = lambda body: Reply({"error": {"message": "context length exceeded"}}, 400)
+    with pytest.raises(EngineError, match="context length exceeded") as raised:
+        chat.score([SCORE])
+    assert raised.value.permanent
+
+
+@pytest.mark.parametrize("body", [{}, {"choices": []}, {"choices": ["x"]}])
+def test_an_answer_without_choices_is_one_plain_error(server: FakeServer, chat: ChatBackend, body: Any) -> None:
+    server.answer = lambda asked: Reply(body)
+    with pytest.raises(EngineError, match="without choices"):
+        chat.score([SCORE])
+
+
+def test_a_pair_is_judged_in_both_orders_over_http(server: FakeServer, chat: ChatBackend) -> None:
+    def longer(body: dict[str, Any]) -> Reply:
+        text = body["messages"][0]["content"]
+        good_first = text.index("[good]") < text.index("[bad]")
+        return said(*[f"The marked one.\nWinner: [{'A' if good_first else 'B'}]"] * body.get("n", 1))
+
+    server.answer = longer
+    settings = JudgeSettings(method="cot", samples_per_order=2)
+    [first, second] = judge([make_pair(1), make_pair(2, good_first=False)], backend=chat, settings=settings)
+    assert (first.p_a, second.p_a) == (1.0, 0.0)
+    assert first.consistent
+    assert first.votes_a == 4
+    assert second.unparsed == 0
+
+
+# Completions: the model's tokenizer is at hand.
+
+
+class Letters:
+    """A tokenizer with a token for each character, and 0 as the end."""
+
+    added_tokens_decoder: dict[int, Any] = {}
+    all_special_ids = (0,)
+    pad_token_id = eos_token_id = 0
+    chat_template = None
+
+    def __len__(self) -> int:
+        return 128
+
+    def __call__(self, text: str, add_special_tokens: bool = False) -> dict[str, list[int]]:
+        return {"input_ids": [ord(letter) if ord(letter) < 128 else 63 for letter in text]}
+
+    def decode(self, ids: list[int], skip_special_tokens: bool = False) -> str:
+        return "".join(chr(one) for one in ids if one or not skip_special_tokens)
+
+    def batch_decode(self, rows: list[list[int]], skip_special_tokens: bool = False) -> list[str]:
+        return [self.decode(row, skip_special_tokens) for row in rows]
+
+
+def wrote(*texts: str, p_a: float = 0.5, ended: bool = False) -> Reply:
+    choices = []
+    for number, text in enumerate(texts):
+        ids = [ord(letter) for letter in text] + [0] * ended
+        listed = {f"token_id:{ord('A')}": math.log(p_a / 10), f"token_id:{ord('B')}": math.log((1 - p_a) / 10)}
+        choices.append(
+            {"index": number, "text": text, "token_ids": ids, "logprobs": {"top_logprobs": [listed] * len(ids)}}
+        )
+    return Reply({"choices": choices, "usage": {"prompt_tokens": 9, "completion_tokens": 9}})
+
+
+@pytest.fixture
+def tokens(server: FakeServer) -> Iterator[CompletionsBackend]:
+    letters: Any = Letters()
+    made = CompletionsBackend("served", PromptEncoder(letters), Client(server.url, KEY, retries=0, timeout=5))
+    yield made
+    made.close()
+
+
+def test_a_score_sends_token_ids_and_reads_the_two_indicators(server: FakeServer, tokens: CompletionsBackend) -> None:
+    server.answer = lambda body: wrote("x", p_a=0.7)
+    assert tokens.score([SCORE, SCORE]) == pytest.approx([0.7, 0.7])
+    body = server.asked[0].body
+    assert body["prompt"] == tokens.encoder.prompt_ids(SCORE)
+    assert body["logprob_token_ids"] == [ord("A"), ord("B")]
+    assert body["max_tokens"] == 1
+    assert "seed" not in body
+
+
+def test_a_forced_verdict_is_read_after_prompt_rationale_and_form(
+    server: FakeServer, tokens: CompletionsBackend
+) -> None:
+    def answer(body: dict[str, Any]) -> Reply:
+        if body["max_tokens"] > 1:
+            return wrote(" It is on topic.\n", " Shorter", p_a=0.5)
+        return wrote("A", p_a=0.9 if body["prompt"][-20:] == [ord(x) for x in " topic.\nWinner: ["][-20:] else 0.4)
+
+    server.answer = answer
+    [[on_topic, shorter]] = tokens.generate([COT], Sampling(2, 20))
+    assert on_topic.text == "It is on topic."
+    assert tokens.encoder.tokenizer.decode(list(on_topic.token_ids)) == " It is on topic."
+    assert on_topic.tokens == len(on_topic.token_ids) + len(COT.verdict_form)
+    ends = ["".join(chr(x) for x in asked.body["prompt"]) for asked in server.asked[1:]]
+    start = tokens.encoder.prompt_text(COT)
+    assert sorted(ends) == sorted([f"{start} It is on topic.\nWinner: [", f"{start} Shorter\nWinner: ["])
+    assert shorter.p_first == pytest.approx(0.4)
+    first = server.asked[0].body
+    assert first["min_tokens"] == 4
+    assert ord("\n") in first["stop_token_ids"]
+
+
+def test_a_free_verdict_is_read_at_its_own_letter(server: FakeServer, tokens: CompletionsBackend) -> None:
+    def at_letter(text: str, place: int, p_a: float) -> Reply:
+        reply = wrote(text, p_a=0.5, ended=True)
+        [choice] = reply.body["choices"]
+        choice["logprobs"]["top_logprobs"][place] = {"token_id:65": math.log(p_a), "token_id:66": math.log(1 - p_a)}
+        return reply
+
+    text = " He wrote Winner: [A].\n\nWinner: [B]"
+    server.replies = [at_letter(text, text.rindex("B"), 0.25), wrote(" Undecided", ended=True)]
+    [[chain]] = tokens.generate([COT], Sampling(1, 60, verdict="free"))
+    [[unparsed]] = tokens.generate([COT], Sampling(1, 60, verdict="free"))
+    assert chain.p_first == pytest.approx(0.25)
+    assert chain.text == "He wrote Winner: [A]."
+    assert "".join(chr(x) for x in chain.token_ids) == " He wrote Winner: [A]."
+    assert chain.tokens == len(text)
+    assert unparsed.p_first is None
+    assert unparsed.text == "Undecided"
+
+
+def test_a_server_without_token_ids_is_named_with_the_way_out(server: FakeServer, tokens: CompletionsBackend) -> None:
+    server.answer = lambda body: Reply({"choices": [{"index": 0, "text": "A"}]})
+    with pytest.raises(EngineError, match="leave the tokenizer out"):
+        tokens.score([SCORE])
+    reply = wrote("x")
+    reply.body["choices"][0]["logprobs"]["top_logprobs"] = [{"token_id:1": -1.0}]
+    server.answer = lambda body: reply
+    with pytest.raises(EngineError, match="logprob_token_ids"):
+        tokens.score([SCORE])
