@@ -1,14 +1,21 @@
-"""What both trainers share: their arguments, progress and cancel by callback, checkpoints that are known complete."""
+"""What all trainers share: their arguments, progress and cancel by callback, checkpoints that are known complete.
 
+A run may be one process or several of ``accelerate launch`` that see the same folder; a step computes the same either
+way. What a trainer learns from is not known here.
+"""
+
+import math
+import os
 import shutil
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import PrinterCallback, TrainerCallback
 
 from genrm_engine.backends.loading import out_of_memory
-from genrm_engine.errors import Cancelled
+from genrm_engine.errors import Cancelled, EngineError
 from genrm_engine.progress import Progress
 from genrm_engine.training.config import TrainConfig
 
@@ -17,16 +24,60 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, Trainer
 
 COMPLETE = "complete"
+LONGEST_WAIT = timedelta(days=7)
+"""How long a process waits for another one, which may be sampling rationales for hours."""
+WATCHED = {"rewards/margins": "reward_margin", "reward": "reward", "accuracy": "accuracy"}
+"""What progress tells beside the loss, by TRL's name of it."""
+
+
+def world_size() -> int:
+    """How many processes train together; 1 unless a launcher started this one."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
+
+
+def is_main() -> bool:
+    """Whether this process is the one that samples, tells and saves."""
+    return world_size() == 1 or int(os.environ.get("RANK", "0")) == 0
+
+
+def wait_for_everyone() -> None:
+    """Return when every process of the run has called this; at once where there is only one."""
+    if world_size() > 1:
+        _processes().wait_for_everyone()
+
+
+def anywhere(flag: bool) -> bool:
+    """Whether ``flag`` is true in any process of the run; every process must ask, and all get the same answer."""
+    if world_size() == 1:
+        return flag
+    import torch
+    from accelerate.utils import reduce
+
+    return bool(reduce(torch.tensor(float(flag), device=_processes().device), reduction="sum").item() > 0)
+
+
+def batches(config: TrainConfig) -> tuple[int, int]:
+    """Rows that a process computes at once, and how often it does so for a step of ``config.batch_size`` rows.
+
+    Raises EngineError where the rows of a step cannot be shared equally by the processes.
+    """
+    processes = world_size()
+    share, rest = divmod(config.batch_size, processes)
+    if rest or not share:
+        raise EngineError(f"batch_size {config.batch_size} cannot be shared equally by {processes} processes")
+    micro = math.gcd(share, config.micro_batch_size)
+    return micro, share // micro
 
 
 def arguments(config: TrainConfig, folder: Path, *, rows: int, device: str) -> dict[str, Any]:
     """The options of a TRL configuration for this run; ``config`` must be resolved."""
     steps = total_steps(config, rows)
     on_cpu = device == "cpu"
+    micro, accumulated = batches(config)
     return {
         "output_dir": str(folder),
-        "per_device_train_batch_size": config.micro_batch_size,
-        "gradient_accumulation_steps": config.batch_size // config.micro_batch_size,
+        "per_device_train_batch_size": micro,
+        "gradient_accumulation_steps": accumulated,
         "max_steps": steps,
         "learning_rate": config.learning_rate,
         "lr_scheduler_type": "cosine",
@@ -51,6 +102,7 @@ def arguments(config: TrainConfig, folder: Path, *, rows: int, device: str) -> d
         "report_to": [],
         "disable_tqdm": True,
         "log_level": "error",
+        "ddp_timeout": int(LONGEST_WAIT.total_seconds()),
     }
 
 
@@ -58,7 +110,8 @@ def total_steps(config: TrainConfig, rows: int) -> int:
     return max(1, round((config.epochs or 1.0) * rows / config.batch_size))
 
 
-def lora_config(config: TrainConfig) -> "LoraConfig | None":
+def lora_config(config: TrainConfig, *, task: str = "CAUSAL_LM", whole: list[str] | None = None) -> "LoraConfig | None":
+    """The adapter that is trained (None: all weights are); layers named in ``whole`` are trained beside it."""
     if not config.lora:
         return None
     from peft import LoraConfig
@@ -68,12 +121,16 @@ def lora_config(config: TrainConfig) -> "LoraConfig | None":
         lora_alpha=2 * config.lora_rank,
         lora_dropout=0.0,
         target_modules="all-linear",
-        task_type="CAUSAL_LM",
+        task_type=task,
+        modules_to_save=whole,
     )
 
 
 class Reporter(TrainerCallback):
-    """Writes each step to the progress file, marks complete checkpoints, stops the run when it is cancelled."""
+    """Writes each step to the progress file, marks complete checkpoints, stops the run when it is cancelled.
+
+    Of several processes only the main one writes; all stop at the same step.
+    """
 
     def __init__(self, progress: Progress, span: tuple[float, float], say: Callable[[int, int], str]) -> None:
         self.progress = progress
@@ -82,11 +139,11 @@ class Reporter(TrainerCallback):
         self.losses: list[float] = []
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **known: Any) -> None:  # noqa: ARG002
-        if not logs or "loss" not in logs:
+        if not logs or "loss" not in logs or not is_main():
             return
         self.losses.append(float(logs["loss"]))
         share = state.global_step / max(1, state.max_steps)
-        extra = {"reward_margin": float(logs["rewards/margins"])} if "rewards/margins" in logs else {}
+        extra = {ours: float(logs[theirs]) for theirs, ours in WATCHED.items() if theirs in logs}
         self.progress.say(
             "training",
             self.span[0] + (self.span[1] - self.span[0]) * share,
@@ -98,38 +155,50 @@ class Reporter(TrainerCallback):
         )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **known: Any) -> None:  # noqa: ARG002
-        if self.progress.cancelled():
+        if anywhere(self.progress.cancelled()):
             control.should_training_stop = True
 
     def on_save(self, args: Any, state: Any, control: Any, **known: Any) -> None:  # noqa: ARG002
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+        wait_for_everyone()
+        if is_main():
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
 
 
 def run(trainer: "Trainer", folder: Path, progress: Progress) -> dict[str, Any]:
     """Train from the last complete checkpoint, or from the start; raises Cancelled where the run was cancelled."""
     trainer.remove_callback(PrinterCallback)  # the progress file tells it, and output is left to the caller
+    if is_main():
+        last_checkpoint(folder)
+    wait_for_everyone()
     checkpoint = last_checkpoint(folder)
     try:
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except RuntimeError as error:
         raise out_of_memory(error) from error
-    if progress.cancelled():
+    if anywhere(progress.cancelled()):
         raise Cancelled
-    history = [float(row["loss"]) for row in trainer.state.log_history if "loss" in row]
-    fifth = max(1, len(history) // 5)
     return {
         "steps": trainer.state.global_step,
-        "loss_first": sum(history[:fifth]) / fifth if history else None,
-        "loss_last": sum(history[-fifth:]) / fifth if history else None,
+        **ends(trainer, "loss"),
         "train_seconds": float(result.metrics.get("train_runtime", 0.0)),
         "resumed_from": checkpoint.name if checkpoint else None,
     }
 
 
+def ends(trainer: "Trainer", name: str, *, of: str | None = None) -> dict[str, float | None]:
+    """The mean of a logged figure over the first and the last fifth of the steps; ``of`` is TRL's name for it."""
+    history = [float(row[of or name]) for row in trainer.state.log_history if (of or name) in row]
+    fifth = max(1, len(history) // 5)
+    return {
+        f"{name}_first": sum(history[:fifth]) / fifth if history else None,
+        f"{name}_last": sum(history[-fifth:]) / fifth if history else None,
+    }
+
+
 def merged(trainer: "Trainer", config: TrainConfig) -> "PreTrainedModel":
-    """The trained model, with the adapter folded into its weights where there is one."""
+    """The trained model; an adapter is folded into its weights unless the run keeps it (``config.keep_adapter``)."""
     trained: Any = trainer.model
-    model: PreTrainedModel = trained.merge_and_unload() if config.lora else trained
+    model: PreTrainedModel = trained.merge_and_unload() if config.lora and not config.keep_adapter else trained
     return model
 
 
@@ -144,3 +213,11 @@ def last_checkpoint(folder: Path) -> Path | None:
         if best is None or step > best[0]:
             best = (step, path)
     return best[1] if best else None
+
+
+def _processes() -> Any:
+    """Accelerate's view of the processes, connected with a patience that outlasts sampling."""
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=LONGEST_WAIT)
