@@ -45,7 +45,7 @@ def _tell(text: str) -> None:
 
 
 def _train(options: argparse.Namespace) -> dict[str, Any]:
-    from genrm_engine.files import read_labelled
+    from genrm_engine.formats import read_labelled
     from genrm_engine.training.config import TrainConfig
 
     row = _config_row(options)
@@ -76,7 +76,7 @@ def _config_row(options: argparse.Namespace) -> dict[str, Any]:
 
 def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
     from genrm_engine.evaluation.run import evaluate_file, read_gold
-    from genrm_engine.files import read_labelled
+    from genrm_engine.formats import read_labelled
 
     progress = _progress(options.out, quiet=options.json)
     rows = read_labelled(options.data)
@@ -93,7 +93,7 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
 
 def _judge(options: argparse.Namespace) -> dict[str, Any]:
     from genrm_engine.evaluation.run import judge_file
-    from genrm_engine.files import read_pairs
+    from genrm_engine.formats import read_pairs
 
     progress = _progress(options.out.parent / f"{options.out.name}.progress", quiet=options.json)
     pairs = read_pairs(options.input)

@@ -1,41 +1,52 @@
-"""Reading labelled pairs from JSON Lines, plain or gzipped, and appending rows that survive a kill."""
+"""Reading rows of JSON, plain or gzipped, and appending rows that survive a kill; does not know what a row means."""
 
 import gzip
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple, TextIO
 
 from genrm_engine.errors import EngineError
-from genrm_engine.types import LabelledPair, Pair
+from genrm_engine.types import LabelledPair
+
+
+class Place(NamedTuple):
+    """Where a row stands: a line of JSON Lines, or an entry of a JSON list, from 1."""
+
+    unit: Literal["line", "entry"]
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.unit} {self.number}"
+
+
+def placed_rows(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """The JSON objects of a file and where they stand: JSON Lines or one JSON list, plain or gzipped.
+
+    JSON Lines are read one at a time, a list whole. A bad line or entry is an EngineError that names it.
+    """
+    try:
+        with _opened(path) as stream:
+            written = ((number, line) for number, line in enumerate(stream, start=1) if line.strip())
+            number, line = next(written, (0, ""))
+            if line.lstrip().startswith("["):
+                yield from _entries(line + stream.read(), path)
+                return
+            while line:
+                yield Place("line", number), _row(line, path, Place("line", number))
+                number, line = next(written, (0, ""))
+    except (OSError, UnicodeDecodeError, EOFError, zlib.error) as error:
+        raise EngineError(f"{path} cannot be read: {error}") from error
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     """The JSON objects of a file; a bad line is an EngineError that names it."""
-    opened = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opened(path, "rt", encoding="utf-8") as stream:
-            for number, line in enumerate(stream, start=1):
-                if line.strip():
-                    yield _row(line, path, number)
-    except (OSError, UnicodeDecodeError, EOFError) as error:
-        raise EngineError(f"{path} cannot be read: {error}") from error
-
-
-def read_pairs(path: Path) -> list[Pair]:
-    return [Pair.from_json(_with_group(row)) for row in read_rows(path)]
-
-
-def read_labelled(path: Path) -> list[LabelledPair]:
-    """Pairs with ``choice`` (or, without one, ``gold``) a or b; ties and rows without a label are left out."""
-    found = []
-    for row in read_rows(path):
-        choice = row.get("choice") or row.get("gold")
-        if choice in ("a", "b"):
-            found.append(LabelledPair.from_json({**_with_group(row), "choice": choice}))
-    return found
+    return (row for _, row in placed_rows(path))
 
 
 def data_hash(rows: Sequence[LabelledPair]) -> str:
@@ -72,21 +83,35 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     part.replace(path)
 
 
-def _row(line: str, path: Path, number: int) -> dict[str, Any]:
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
+    """The file as text; gzip is known by its first two bytes, so that its name does not matter."""
+    with path.open("rb") as raw:
+        zipped = raw.peek(2)[:2] == b"\x1f\x8b"
+        with TextIOWrapper(gzip.GzipFile(fileobj=raw) if zipped else raw, encoding="utf-8-sig") as stream:
+            yield stream
+
+
+def _entries(text: str, path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
     try:
-        row = json.loads(line)
+        values = json.loads(text)
     except ValueError as error:
-        raise EngineError(f"{path}, line {number}: not JSON ({error})") from error
-    if not isinstance(row, dict):
-        raise EngineError(f"{path}, line {number}: not a JSON object")
-    return row
+        raise EngineError(f"{path}: not a JSON list ({error})") from error
+    for number, value in enumerate(values, start=1):
+        yield Place("entry", number), _object(value, path, Place("entry", number))
 
 
-def _with_group(row: dict[str, Any]) -> dict[str, Any]:
-    if row.get("group"):
-        return row
-    meta = row.get("meta")
-    return {**row, "group": str(meta.get("group_key") or "") if isinstance(meta, dict) else ""}
+def _row(line: str, path: Path, place: Place) -> dict[str, Any]:
+    try:
+        return _object(json.loads(line), path, place)
+    except ValueError as error:
+        raise EngineError(f"{path}, {place}: not JSON ({error})") from error
+
+
+def _object(value: object, path: Path, place: Place) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise EngineError(f"{path}, {place}: not a JSON object")
+    return value
 
 
 def _ends_with_newline(path: Path) -> bool:

@@ -1,0 +1,260 @@
+"""The layouts of preference data, one reader each, and how to tell them apart; knows nothing of files.
+
+A reader takes a row of its layout and returns a draft, or raises EngineError naming the field and what was expected.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from genrm_engine.errors import EngineError
+from genrm_engine.formats.conversations import Conversation, is_transcript, read_transcript, split, until_turn
+from genrm_engine.formats.draft import Draft
+from genrm_engine.formats.fields import (
+    Row,
+    choice_of,
+    labels_of,
+    messages_of,
+    models_of,
+    number_of,
+    pandalm_vote,
+    present,
+    text_of,
+    turns_of,
+    winner_of,
+)
+from genrm_engine.formats.rows import HumanLabel, Label
+from genrm_engine.types import Message
+
+_ARENA_ONLY = ("anony", "tstamp", "language", "conv_metadata")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A layout's name, the sign by which a row of it is known, and its reader.
+
+    ``votes``: a line is one person's vote, and its id names the vote, not the pair.
+    """
+
+    name: str
+    fits: Callable[[Row], bool]
+    read: Callable[[Row], Draft]
+    votes: bool = False
+
+
+def detect(row: Row) -> str:
+    """The name of the layout that the row is in. Raises EngineError where it is in none."""
+    name = known(row)
+    if name is None:
+        fields = ", ".join(sorted(map(str, row))) or "none"
+        raise EngineError(f"in none of the layouts {', '.join(FORMATS)}; its fields are: {fields}")
+    return name
+
+
+def known(row: Row) -> str | None:
+    """The name of the layout that the row is in, or None."""
+    return next((layout.name for layout in LAYOUTS.values() if layout.fits(row)), None)
+
+
+def read_row(row: Row, name: str) -> Draft:
+    """The row as the layout ``name`` has it."""
+    try:
+        layout = LAYOUTS[name]
+    except KeyError:
+        raise EngineError(f"the format {name!r} is not one of {', '.join(FORMATS)}") from None
+    draft = _with_common(layout.read(row), row)
+    given = None if layout.votes else row.get("id")
+    return draft if given is None else replace(draft, id=str(given))
+
+
+def _tandem(row: Row) -> Draft:
+    choice, labels = choice_of(row.get("choice"), "choice"), labels_of(row.get("labels"))
+    annotator = _object(row, "provenance").get("annotator")
+    if annotator and choice is not None:
+        # An export of single labels: the choice is that annotator's, not the consensus.
+        labels, choice = (*labels, HumanLabel(str(annotator), choice)), None
+    return Draft(
+        prompt=messages_of(present(row, "prompt"), "prompt"),
+        response_a=text_of(present(row, "response_a"), "response_a"),
+        response_b=text_of(present(row, "response_b"), "response_b"),
+        stated=choice,
+        labels=labels,
+        gold=choice_of(row.get("gold"), "gold"),
+        p_a=_probability(row),
+        models=models_of(row) or models_of(_object(row, "meta")),
+    )
+
+
+def _trl(row: Row) -> Draft:
+    prompt = messages_of(present(row, "prompt"), "prompt")
+    chosen, rejected = present(row, "chosen"), present(row, "rejected")
+    if isinstance(chosen, str) and isinstance(rejected, str):
+        return _chosen(prompt, text_of(chosen, "chosen"), text_of(rejected, "rejected"))
+    sides = _completed(prompt, chosen, "chosen"), _completed(prompt, rejected, "rejected")
+    return _chosen(*split(*sides, ("chosen", "rejected")))
+
+
+def _trl_implicit(row: Row) -> Draft:
+    chosen, rejected = present(row, "chosen"), present(row, "rejected")
+    if isinstance(chosen, str) or isinstance(rejected, str):
+        if is_transcript(chosen) and is_transcript(rejected):
+            return _hh_rlhf(row)
+        raise EngineError(
+            "chosen and rejected are plain texts without a prompt, so where the prompt ends and the response begins "
+            "cannot be known; give prompt as a field, messages, or transcripts with 'Human:' and 'Assistant:'"
+        )
+    sides = messages_of(chosen, "chosen"), messages_of(rejected, "rejected")
+    return _chosen(*split(*sides, ("chosen", "rejected")))
+
+
+def _hh_rlhf(row: Row) -> Draft:
+    sides = [read_transcript(text_of(present(row, name), name), name) for name in ("chosen", "rejected")]
+    return _chosen(*split(sides[0], sides[1], ("chosen", "rejected")))
+
+
+def _ultrafeedback(row: Row) -> Draft:
+    """Equal scores are a tie: its chosen response was then taken by lot."""
+    scores = [number_of(row, name) for name in ("score_chosen", "score_rejected")]
+    draft = _trl(row)
+    return replace(draft, stated="tie") if scores[0] is not None and scores[0] == scores[1] else draft
+
+
+def _arena(row: Row) -> Draft:
+    """Nobody is named, so the voter is called by the vote's id."""
+    asked = turns_of(present(row, "prompt"), "prompt")
+    sides = [_asked(asked, turns_of(present(row, name), name), name) for name in ("response_a", "response_b")]
+    prompt, response_a, response_b = split(sides[0], sides[1], ("response_a", "response_b"))
+    voter = f"arena-{row['id']}" if row.get("id") is not None else ""
+    return _voted(row, prompt, response_a, response_b, voter)
+
+
+def _conversations(row: Row) -> Draft:
+    sides = (
+        messages_of(present(row, "conversation_a"), "conversation_a"),
+        messages_of(present(row, "conversation_b"), "conversation_b"),
+    )
+    voter = row.get("judge") or row.get("evaluation_session_id") or row.get("question_id") or row.get("id") or ""
+    return _voted(row, *split(*sides, ("conversation_a", "conversation_b")), str(voter))
+
+
+def _mt_bench(row: Row) -> Draft:
+    """``turn`` says how far the conversation had gone when it was judged."""
+    turn = present(row, "turn")
+    if isinstance(turn, bool) or not isinstance(turn, int) or turn < 1:
+        raise EngineError(f"turn is not a number from 1 but {turn!r}")
+    sides = [
+        until_turn(messages_of(present(row, name), name), turn, name) for name in ("conversation_a", "conversation_b")
+    ]
+    prompt, response_a, response_b = split(sides[0], sides[1], ("conversation_a", "conversation_b"))
+    judge = present(row, "judge")
+    voter = ", ".join(map(str, judge)) if isinstance(judge, list) else str(judge)
+    return _voted(row, prompt, response_a, response_b, voter)
+
+
+def _pandalm(row: Row) -> Draft:
+    """``cmp_key`` holds the two models; a missing ``input`` is null, empty or NaN."""
+    instruction, given = text_of(present(row, "instruction"), "instruction"), row.get("input")
+    more = given if isinstance(given, str) and given.strip() else ""
+    names = sorted(name for name in row if name.startswith("annotator"))
+    if not names:
+        raise EngineError("annotator1 is missing")
+    models = str(row.get("cmp_key") or "").split("_")
+    return Draft(
+        prompt=(Message("user", f"{instruction}\n\n{text_of(more, 'input')}" if more else instruction),),
+        response_a=text_of(present(row, "response1"), "response1"),
+        response_b=text_of(present(row, "response2"), "response2"),
+        labels=tuple(HumanLabel(name, pandalm_vote(row[name], name)) for name in names),
+        id=f"pandalm-{row['idx']}" if row.get("idx") is not None else "",
+        models=(models[0], models[1]) if len(models) == 2 else None,
+    )
+
+
+def _chosen(prompt: Conversation, chosen: str, rejected: str) -> Draft:
+    """Two equal responses are a tie: there was nothing to prefer."""
+    return Draft(prompt, chosen, rejected, stated="tie" if chosen == rejected else "a").drawn()
+
+
+def _voted(row: Row, prompt: Conversation, response_a: str, response_b: str, voter: str) -> Draft:
+    choice: Label = winner_of(row)
+    draft = Draft(prompt, response_a, response_b, models=models_of(row))
+    return replace(draft, labels=(HumanLabel(voter, choice),)) if voter else replace(draft, stated=choice)
+
+
+def _completed(prompt: Conversation, value: object, name: str) -> Conversation:
+    """The side's whole conversation: some files repeat the prompt in it, others give the answer alone."""
+    if isinstance(value, str):
+        return (*prompt, Message("assistant", text_of(value, name)))
+    messages = messages_of(value, name)
+    return (*prompt, *messages) if messages[0].role == "assistant" else messages
+
+
+def _asked(asked: list[str], answers: list[str], name: str) -> Conversation:
+    if len(asked) != len(answers):
+        raise EngineError(f"{name} has {len(answers)} turns, but prompt has {len(asked)}")
+    turns = zip(asked, answers, strict=True)
+    return tuple(message for turn in turns for message in (Message("user", turn[0]), Message("assistant", turn[1])))
+
+
+def _with_common(draft: Draft, row: Row) -> Draft:
+    """What any layout may carry beside its own fields."""
+    meta = _object(row, "meta")
+    weight = number_of(row, "weight")
+    if weight is not None and weight < 0:
+        raise EngineError(f"weight is below 0: {weight}")
+    return replace(
+        draft,
+        weight=1.0 if weight is None else weight,
+        rationale=str(row.get("rationale") or ""),
+        group=str(meta.get("group_key") or row.get("group") or ""),
+        split=str(meta.get("split") or row.get("split") or row.get("part") or ""),
+    )
+
+
+def _probability(row: Row) -> float | None:
+    p_a = number_of(row, "p_a")
+    if p_a is not None and not 0 <= p_a <= 1:
+        raise EngineError(f"p_a is not between 0 and 1 but {p_a}")
+    return p_a
+
+
+def _object(row: Row, name: str) -> dict[str, Any]:
+    value = row.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _compares(row: Row) -> bool:
+    return "chosen" in row or "rejected" in row
+
+
+def _is_arena(row: Row) -> bool:
+    return "winner_model_a" in row or ("winner" in row and "response_a" in row)
+
+
+def _is_mt_bench(row: Row) -> bool:
+    return {"conversation_a", "turn", "judge"} <= row.keys() and not any(name in row for name in _ARENA_ONLY)
+
+
+def _is_transcripts(row: Row) -> bool:
+    return is_transcript(row.get("chosen")) and is_transcript(row.get("rejected"))
+
+
+# The first that fits is the row's, so a layout stands before those whose fields it has too.
+LAYOUTS = {
+    layout.name: layout
+    for layout in (
+        Layout("arena", _is_arena, _arena, votes=True),
+        Layout("mt-bench", _is_mt_bench, _mt_bench, votes=True),
+        Layout("arena-conversations", lambda row: "conversation_a" in row, _conversations, votes=True),
+        Layout("pandalm", lambda row: "response1" in row, _pandalm),
+        Layout(
+            "ultrafeedback",
+            lambda row: _compares(row) and row.get("prompt") is not None and "score_chosen" in row,
+            _ultrafeedback,
+        ),
+        Layout("trl", lambda row: _compares(row) and row.get("prompt") is not None, _trl),
+        Layout("hh-rlhf", _is_transcripts, _hh_rlhf),
+        Layout("trl-implicit", _compares, _trl_implicit),
+        Layout("tandem", lambda row: "response_a" in row or "response_b" in row, _tandem),
+    )
+}
+FORMATS: tuple[str, ...] = tuple(sorted(LAYOUTS))
