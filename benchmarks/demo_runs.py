@@ -8,13 +8,25 @@ Measures nothing itself: it reads what the runs of a real installation wrote (st
 import argparse
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import django
 from django.db.models import Avg, Count
 
-FIGURES = ("n", "groups", "accuracy", "accuracy_low", "accuracy_high", "consistency", "shorter_wins", "longer_wins")
+from genrm_engine.evaluation.metrics import Metrics
+
+FIGURES = (
+    "n",
+    "groups",
+    "accuracy",
+    "accuracy_low",
+    "accuracy_high",
+    "consistency",
+    "accuracy_shorter",
+    "accuracy_longer",
+)
 GATE = ("promote", "p_better", "difference", "low", "high", "detectable", "reasons")
 
 
@@ -39,10 +51,7 @@ def runs(slug: str) -> list[dict[str, Any]]:
 
 
 def _run(run: Any) -> dict[str, Any]:
-    holdout = {
-        who: {part: {name: figures[name] for name in FIGURES} for part, figures in parts.items()}
-        for who, parts in run.metrics.items()
-    }
+    holdout = {who: {part: _figures(figures) for part, figures in parts.items()} for who, parts in run.metrics.items()}
     return {
         "method": run.method,
         "start": run.start.name,
@@ -55,6 +64,11 @@ def _run(run: Any) -> dict[str, Any]:
         "holdout": holdout,
         "gate": {name: run.gate.get(name) for name in GATE},
     }
+
+
+def _figures(stored: Mapping[str, Any]) -> dict[str, Any]:
+    figures = Metrics.from_json(stored).to_json()
+    return {name: figures[name] for name in FIGURES}
 
 
 def judging(slug: str) -> list[dict[str, Any]]:

@@ -18,11 +18,27 @@ def group_sums(values: Mapping[str, float], groups: Mapping[str, str]) -> tuple[
     """
     members: dict[str, list[float]] = {}
     for item in sorted(values):
-        members.setdefault(_group_of(item, groups), []).append(values[item])
+        members.setdefault(group_of(item, groups), []).append(values[item])
     names = sorted(members)
     sums = np.array([sum(members[name]) for name in names], dtype=np.float64)
     counts = np.array([len(members[name]) for name in names], dtype=np.float64)
     return sums, counts
+
+
+def group_tables(tables: Mapping[str, Floats], groups: Mapping[str, str]) -> Floats:
+    """Sums of the items' tables in each group, ``(groups, …)``, for statistics that are functions of such a sum."""
+    sums: dict[str, Floats] = {}
+    for item in sorted(tables):
+        name = group_of(item, groups)
+        sums[name] = sums[name] + tables[item] if name in sums else tables[item]
+    return np.stack([sums[name] for name in sorted(sums)])
+
+
+def bootstrap_tables(tables: Floats, *, seed: int = 0, draws: int = DRAWS) -> Floats:
+    """The table of all items, ``(draws, …)``, in each resample of the groups that ``group_tables`` gave."""
+    flat = tables.reshape(len(tables), -1)
+    drawn = np.concatenate([weights @ flat for weights in _weights(len(tables), seed, draws)])
+    return drawn.reshape(-1, *tables.shape[1:])
 
 
 def bootstrap_means(sums: Floats, counts: Floats, *, seed: int = 0, draws: int = DRAWS) -> Floats:
@@ -50,7 +66,12 @@ def _block(groups: int, seed: int, draws: int) -> Floats:
 def interval(values: Mapping[str, float], groups: Mapping[str, str], *, seed: int = 0) -> tuple[float, float]:
     """95 % percentile interval of the mean."""
     sums, counts = group_sums(values, groups)
-    low, high = np.quantile(bootstrap_means(sums, counts, seed=seed), [0.025, 0.975])
+    return bounds(bootstrap_means(sums, counts, seed=seed))
+
+
+def bounds(draws: Floats) -> tuple[float, float]:
+    """Where the middle 95 % of the resamples lie; a resample without a value (NaN) is passed over."""
+    low, high = np.nanquantile(draws, [0.025, 0.975])
     return float(low), float(high)
 
 
@@ -58,6 +79,7 @@ def mean(values: Sequence[float]) -> float:
     return float(np.mean(np.sort(np.asarray(values, dtype=np.float64))))
 
 
-def _group_of(item: str, groups: Mapping[str, str]) -> str:
+def group_of(item: str, groups: Mapping[str, str]) -> str:
+    """The name of an item's group; an item without a group is a group of its own."""
     group = groups.get(item, "")
     return f"g:{group}" if group else f"i:{item}"

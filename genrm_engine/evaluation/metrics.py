@@ -1,12 +1,13 @@
 """How well a judge agrees with human choices; knows probabilities and labels, not models or databases."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
 
-from genrm_engine.evaluation.bootstrap import interval, mean
+from genrm_engine.evaluation.bootstrap import group_of, interval, mean
 from genrm_engine.types import Choice, Judgement
 
 BINS = 10
@@ -17,11 +18,12 @@ _FLOOR = 1e-6
 class Metrics:
     """Figures over the ``n`` pairs that have a judgement and a human choice; None where nothing could be computed.
 
-    ``accuracy`` uses the mean of the two orders (a probability of exactly one half counts as half right), with a 95 %
-    bootstrap interval by group; ``single_order_accuracy`` is the mean of the two orders taken alone. ``nll``,
-    ``brier`` and ``ece`` (ten equal bins of the probability of A) judge the probabilities. ``shorter_wins`` and
-    ``longer_wins`` are the accuracy where the human chose the shorter or the longer response, and
-    ``longer_baseline`` is what "the longer one wins" would reach.
+    ``accuracy`` uses the mean of the two orders (a probability of exactly one half counts as half right);
+    ``single_order_accuracy`` is the mean of the two orders taken alone, ``vote_accuracy`` (``cot`` only) that of the
+    majority of the sampled verdicts (a drawn vote, or none, counts one half). ``nll``, ``brier`` and ``ece`` (ten equal
+    bins of the probability of A) judge the probabilities. ``accuracy_shorter`` and ``accuracy_longer`` are the accuracy
+    on the pairs of which the human chose the shorter or the longer response, ``longer_wins`` is what the baseline "the
+    longer one wins" reaches. ``…_low`` and ``…_high`` are 95 % bootstrap intervals by group.
     """
 
     n: int
@@ -30,16 +32,23 @@ class Metrics:
     accuracy_low: float | None = None
     accuracy_high: float | None = None
     single_order_accuracy: float | None = None
+    vote_accuracy: float | None = None
+    vote_accuracy_low: float | None = None
+    vote_accuracy_high: float | None = None
     consistency: float | None = None
+    consistency_low: float | None = None
+    consistency_high: float | None = None
     unparsed_rate: float | None = None
     nll: float | None = None
     brier: float | None = None
     ece: float | None = None
-    shorter_wins: float | None = None
+    accuracy_shorter: float | None = None
+    accuracy_shorter_low: float | None = None
+    accuracy_shorter_high: float | None = None
     shorter_n: int = 0
-    longer_wins: float | None = None
+    accuracy_longer: float | None = None
     longer_n: int = 0
-    longer_baseline: float | None = None
+    longer_wins: float | None = None
     seconds_per_pair: float | None = None
     tokens_per_pair: float | None = None
 
@@ -48,7 +57,17 @@ class Metrics:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:
+        """Read stored figures, those of earlier versions too (they lack fields and name three of them otherwise)."""
+        if "longer_baseline" in row:
+            row = {_RENAMED.get(name, name): value for name, value in row.items()}
         return cls(**row)
+
+
+_RENAMED = {
+    "shorter_wins": "accuracy_shorter",
+    "longer_wins": "accuracy_longer",
+    "longer_baseline": "longer_wins",
+}
 
 
 def evaluate(
@@ -67,31 +86,24 @@ def evaluate(
     if not rows:
         return Metrics(n=0)
     right = {row.pair_id: correct(row.p_a, choices[row.pair_id]) for row in rows}
-    low, high = interval(right, groups)
-    p_chosen = np.array([row.p_a if choices[row.pair_id] == "a" else 1 - row.p_a for row in rows])
-    is_a = np.array([choices[row.pair_id] == "a" for row in rows], dtype=np.float64)
-    p_a = np.array([row.p_a for row in rows])
-    shorter, longer, baseline = _by_length(right, choices, lengths or {})
     return Metrics(
         n=len(rows),
-        groups=len({groups.get(row.pair_id) or row.pair_id for row in rows}),
-        accuracy=mean(list(right.values())),
-        accuracy_low=low,
-        accuracy_high=high,
+        groups=len({group_of(row.pair_id, groups) for row in rows}),
+        **_with_interval("accuracy", right, groups),
         single_order_accuracy=mean([_single_order(row, choices[row.pair_id]) for row in rows]),
-        consistency=mean([float(row.consistent) for row in rows]),
+        **_with_interval("vote_accuracy", _votes_right(rows, choices), groups),
+        **_with_interval("consistency", {row.pair_id: float(row.consistent) for row in rows}, groups),
         unparsed_rate=sum(row.unparsed for row in rows) / max(1, sum(row.samples for row in rows)),
-        nll=mean(list(-np.log(np.clip(p_chosen, _FLOOR, 1.0)))),
-        brier=mean(list((p_a - is_a) ** 2)),
-        ece=expected_calibration_error(p_a, is_a),
-        shorter_wins=mean(shorter) if shorter else None,
-        shorter_n=len(shorter),
-        longer_wins=mean(longer) if longer else None,
-        longer_n=len(longer),
-        longer_baseline=mean(baseline) if baseline else None,
+        **_probability_figures(rows, choices),
+        **_length_figures(right, choices, groups, lengths or {}),
         seconds_per_pair=mean([row.seconds for row in rows]),
         tokens_per_pair=mean([float(row.tokens) for row in rows]),
     )
+
+
+def negative_log_likelihood(p_a: float, choice: Choice) -> float:
+    """−log of the probability given to the chosen response, which counts as a millionth at least."""
+    return -math.log(max(_FLOOR, p_a if choice == "a" else 1 - p_a))
 
 
 def correct(p_a: float, choice: Choice) -> float:
@@ -112,25 +124,59 @@ def expected_calibration_error(p_a: np.ndarray, is_a: np.ndarray, *, bins: int =
     return float(sum(gaps))
 
 
+def longer_right(choices: Mapping[str, Choice], lengths: Mapping[str, tuple[int, int]]) -> dict[str, float]:
+    """Whether "the longer one wins" is right, for each pair of ``lengths``; one half where both are equally long."""
+    return {
+        pair_id: 0.5 if a == b else float((a > b) == (choices[pair_id] == "a"))
+        for pair_id, (a, b) in sorted(lengths.items())
+    }
+
+
 def _single_order(row: Judgement, choice: Choice) -> float:
     return (correct(row.p_a_straight, choice) + correct(row.p_a_swapped, choice)) / 2
 
 
-def _by_length(
-    right: Mapping[str, float], choices: Mapping[str, Choice], lengths: Mapping[str, tuple[int, int]]
-) -> tuple[list[float], list[float], list[float]]:
-    shorter: list[float] = []
-    longer: list[float] = []
-    baseline: list[float] = []
-    for pair_id in sorted(right):
-        if pair_id not in lengths:
-            continue
-        a, b = lengths[pair_id]
-        if a == b:
-            baseline.append(0.5)
-            continue
-        longer_is: Choice = "a" if a > b else "b"
-        won = choices[pair_id] == longer_is
-        (longer if won else shorter).append(right[pair_id])
-        baseline.append(float(won))
-    return shorter, longer, baseline
+def _votes_right(rows: Sequence[Judgement], choices: Mapping[str, Choice]) -> dict[str, float]:
+    """Whether the majority of the sampled verdicts is right, for the pairs that were judged by sampling."""
+    return {
+        row.pair_id: correct(row.votes_a / (row.votes_a + row.votes_b) if row.votes_a + row.votes_b else 0.5, choice)
+        for row in rows
+        if row.method == "cot"
+        for choice in (choices[row.pair_id],)
+    }
+
+
+def _probability_figures(rows: Sequence[Judgement], choices: Mapping[str, Choice]) -> dict[str, Any]:
+    p_a = np.array([row.p_a for row in rows])
+    is_a = np.array([choices[row.pair_id] == "a" for row in rows], dtype=np.float64)
+    return {
+        "nll": mean([negative_log_likelihood(row.p_a, choices[row.pair_id]) for row in rows]),
+        "brier": mean(list((p_a - is_a) ** 2)),
+        "ece": expected_calibration_error(p_a, is_a),
+    }
+
+
+def _length_figures(
+    right: Mapping[str, float],
+    choices: Mapping[str, Choice],
+    groups: Mapping[str, str],
+    lengths: Mapping[str, tuple[int, int]],
+) -> dict[str, Any]:
+    baseline = longer_right(choices, {pair_id: lengths[pair_id] for pair_id in right if pair_id in lengths})
+    shorter = {pair_id: right[pair_id] for pair_id, won in baseline.items() if won == 0}
+    longer = [right[pair_id] for pair_id, won in baseline.items() if won == 1]
+    return {
+        **_with_interval("accuracy_shorter", shorter, groups),
+        "shorter_n": len(shorter),
+        "accuracy_longer": mean(longer) if longer else None,
+        "longer_n": len(longer),
+        "longer_wins": mean(list(baseline.values())) if baseline else None,
+    }
+
+
+def _with_interval(name: str, values: Mapping[str, float], groups: Mapping[str, str]) -> dict[str, Any]:
+    """The fields of a mean and its interval; no values, no figures."""
+    if not values:
+        return {}
+    low, high = interval(values, groups)
+    return {name: mean(list(values.values())), f"{name}_low": low, f"{name}_high": high}

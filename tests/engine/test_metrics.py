@@ -3,11 +3,13 @@
 import json
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
 from genrm_engine.evaluation.bootstrap import bootstrap_means, group_sums, interval
 from genrm_engine.evaluation.metrics import Metrics, evaluate, expected_calibration_error
+from genrm_engine.types import Choice, Judgement
 from tests.engine.conftest import make_judgement
 
 
@@ -29,9 +31,9 @@ def test_figures_by_hand() -> None:
     assert found.unparsed_rate == pytest.approx(1 / 8)
     assert found.nll == pytest.approx(-sum(map(math.log, (0.8, 0.7, 0.4, 0.5))) / 4)
     assert found.brier == pytest.approx((0.2**2 + 0.3**2 + 0.6**2 + 0.5**2) / 4)
-    assert (found.shorter_wins, found.shorter_n) == (1.0, 1)
-    assert (found.longer_wins, found.longer_n) == (1.0, 1)
-    assert found.longer_baseline == pytest.approx((0 + 1 + 0.5) / 3)
+    assert (found.accuracy_shorter, found.shorter_n) == (1.0, 1)
+    assert (found.accuracy_longer, found.longer_n) == (1.0, 1)
+    assert found.longer_wins == pytest.approx((0 + 1 + 0.5) / 3)
     assert found.accuracy_low is not None
     assert found.accuracy_high is not None
     assert found.accuracy_low <= 0.625 <= found.accuracy_high
@@ -58,6 +60,27 @@ def test_figures_do_not_depend_on_row_order_and_survive_json() -> None:
     draw.shuffle(judgements)
     assert evaluate(judgements, dict(reversed(choices.items())), groups) == found  # type: ignore[arg-type]
     assert Metrics.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+def test_rows_stored_by_earlier_versions_are_read_under_the_new_names() -> None:
+    stored = {"n": 4, "groups": 4, "accuracy": 0.75, "shorter_wins": 0.5, "shorter_n": 2, "longer_wins": 1.0}
+    found = Metrics.from_json({**stored, "longer_n": 2, "longer_baseline": 0.6})
+    assert (found.accuracy_shorter, found.accuracy_longer, found.longer_wins) == (0.5, 1.0, 0.6)
+    assert found.consistency_low is None
+    assert Metrics.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+def test_votes_count_the_sampled_verdicts_and_a_drawn_vote_is_half_right() -> None:
+    def voted(pair_id: str, votes_a: int, votes_b: int) -> Judgement:
+        return replace(make_judgement(pair_id, 0.9), method="cot", votes_a=votes_a, votes_b=votes_b)
+
+    rows = [voted("won", 3, 1), voted("lost", 1, 3), voted("drawn", 2, 2), voted("silent", 0, 0)]
+    choices: dict[str, Choice] = {row.pair_id: "a" for row in rows}
+    found = evaluate(rows, choices, {})
+    assert found.vote_accuracy == pytest.approx((1 + 0 + 0.5 + 0.5) / 4)
+    assert found.vote_accuracy_low is not None
+    assert found.vote_accuracy_low < 0.5
+    assert evaluate([make_judgement("won", 0.9)], choices, {}).vote_accuracy is None
 
 
 def test_groups_are_resampled_whole() -> None:
