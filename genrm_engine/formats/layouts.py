@@ -57,11 +57,8 @@ def known(row: Row) -> str | None:
 
 
 def read_row(row: Row, name: str) -> Draft:
-    """The row as the layout ``name`` has it."""
-    try:
-        layout = LAYOUTS[name]
-    except KeyError:
-        raise EngineError(f"the format {name!r} is not one of {', '.join(FORMATS)}") from None
+    """The row as the layout ``name``, one of ``FORMATS``, has it."""
+    layout = LAYOUTS[name]
     draft = _with_common(layout.read(row), row)
     given = None if layout.votes else row.get("id")
     return draft if given is None else replace(draft, id=str(given))
@@ -70,9 +67,9 @@ def read_row(row: Row, name: str) -> Draft:
 def _tandem(row: Row) -> Draft:
     choice, labels = choice_of(row.get("choice"), "choice"), labels_of(row.get("labels"))
     annotator = _object(row, "provenance").get("annotator")
-    if annotator and choice is not None:
+    if annotator and choice is not None and not labels:
         # An export of single labels: the choice is that annotator's, not the consensus.
-        labels, choice = (*labels, HumanLabel(str(annotator), choice)), None
+        labels, choice = (HumanLabel(str(annotator), choice),), None
     return Draft(
         prompt=messages_of(present(row, "prompt"), "prompt"),
         response_a=text_of(present(row, "response_a"), "response_a"),
