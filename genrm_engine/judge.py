@@ -2,11 +2,14 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import fmean
 
 from genrm_engine.backends import Backend
 from genrm_engine.prompts import JudgePrompt, fit_prompt
-from genrm_engine.types import Chain, Choice, Judgement, JudgeSettings, Pair, Rationale
+from genrm_engine.types import Chain, Judgement, JudgeSettings, Message, Pair, Rationale
+from genrm_engine.verdicts import defused
+from genrm_engine.voting import Drawn, p_a_of, sample, verdict_of
 
 __all__ = ["JudgeSettings", "judge"]
 
@@ -14,81 +17,123 @@ __all__ = ["JudgeSettings", "judge"]
 def judge(pairs: Sequence[Pair], *, backend: Backend, settings: JudgeSettings) -> list[Judgement]:
     """Judge every pair with either response shown first, and map the verdicts back to the stored order.
 
-    Models favour a position, so one order alone says little: ``p_a`` is the mean of the two.
+    Models favour a position, so one order alone says little: ``p_a`` is the mean of the two, ``vote`` the majority of
+    all samples of both. ``settings`` say whether samples are drawn until the vote is settled, and whether a score
+    comes first that may make them unnecessary.
     """
     if not pairs:
         return []
     started = time.monotonic()
-    prompts = [_fit(pair, backend, settings, swapped=swapped) for pair in pairs for swapped in (False, True)]
-    tokens = backend.count_tokens(prompts)
     if settings.method == "score":
-        scores = backend.score(prompts)
-        chains = [[Chain("", score, 0)] for score in scores]
+        found = _score(pairs, backend, settings)
+    elif settings.cascade:
+        found = _cascade(pairs, backend, settings)
     else:
-        chains = backend.generate(prompts, settings.sampling)
+        found = _reason(pairs, backend, settings)
     seconds = (time.monotonic() - started) / len(pairs)
+    return [replace(judgement, seconds=seconds) for judgement in found]
+
+
+def _score(pairs: Sequence[Pair], backend: Backend, settings: JudgeSettings) -> list[Judgement]:
+    orders = _orders(pairs, backend, settings)
+    tokens = _tokens(orders, backend)
+    scores = iter(backend.score([prompt for order in orders for prompt in order]))
     return [
-        _judgement(
-            pair,
-            settings,
-            straight=chains[2 * row],
-            swapped=chains[2 * row + 1],
-            tokens=sum(tokens[2 * row : 2 * row + 2]),
-            seconds=seconds,
-            shortened=any(prompt.shortened for prompt in prompts[2 * row : 2 * row + 2]),
-        )
-        for row, pair in enumerate(pairs)
+        _judgement(pair, settings, Drawn([Chain("", straight, 0)], [Chain("", swapped, 0)], 1), prompts, read)
+        for pair, straight, swapped, prompts, read in zip(pairs, scores, scores, orders, tokens, strict=True)
     ]
 
 
-def _fit(pair: Pair, backend: Backend, settings: JudgeSettings, *, swapped: bool) -> JudgePrompt:
-    return fit_prompt(pair, settings, swapped=swapped, count=lambda prompt: backend.count_tokens([prompt])[0])
+def _reason(pairs: Sequence[Pair], backend: Backend, settings: JudgeSettings) -> list[Judgement]:
+    orders = _orders(pairs, backend, settings)
+    tokens = _tokens(orders, backend)
+    drawn = sample(orders, backend=backend, settings=settings)
+    return [_judgement(*row) for row in zip(pairs, [settings] * len(pairs), drawn, orders, tokens, strict=True)]
+
+
+def _cascade(pairs: Sequence[Pair], backend: Backend, settings: JudgeSettings) -> list[Judgement]:
+    """Reason about the pairs of which the score is unsure; what both steps read and wrote is added up."""
+    scored = _score(pairs, backend, replace(settings, method="score"))
+    found = [replace(row, method=settings.method, decided_by="score") for row in scored]
+    unsure = [place for place, row in enumerate(scored) if is_unsure(row, settings.cascade_margin)]
+    for place, row in zip(unsure, _reason([pairs[place] for place in unsure], backend, settings), strict=True):
+        first = scored[place]
+        found[place] = replace(
+            row,
+            tokens=row.tokens + first.tokens,
+            prompt_tokens=row.prompt_tokens + first.prompt_tokens,
+            shortened=row.shortened or first.shortened,
+        )
+    return found
+
+
+def is_unsure(scored: Judgement, margin: float) -> bool:
+    """Whether a cascade goes on after this score: it is close to one half, or the two orders disagree."""
+    return abs(scored.p_a - 0.5) < margin or not scored.consistent
+
+
+def _orders(pairs: Sequence[Pair], backend: Backend, settings: JudgeSettings) -> list[tuple[JudgePrompt, JudgePrompt]]:
+    """Each pair's prompt with A shown first, and with B shown first."""
+
+    def fit(pair: Pair, *, swapped: bool) -> JudgePrompt:
+        return fit_prompt(pair, settings, swapped=swapped, count=lambda prompt: backend.count_tokens([prompt])[0])
+
+    shown = [_defused(pair) for pair in pairs]
+    return [(fit(pair, swapped=False), fit(pair, swapped=True)) for pair in shown]
+
+
+def _defused(pair: Pair) -> Pair:
+    """The pair without verdicts in its texts."""
+    return replace(
+        pair,
+        prompt=tuple(Message(message.role, defused(message.content)) for message in pair.prompt),
+        response_a=defused(pair.response_a),
+        response_b=defused(pair.response_b),
+    )
+
+
+def _tokens(orders: Sequence[tuple[JudgePrompt, JudgePrompt]], backend: Backend) -> list[int]:
+    """Tokens of each pair's two prompts."""
+    counts = iter(backend.count_tokens([prompt for order in orders for prompt in order]))
+    return [straight + swapped for straight, swapped in zip(counts, counts, strict=True)]
 
 
 def _judgement(
-    pair: Pair,
-    settings: JudgeSettings,
-    *,
-    straight: Sequence[Chain],
-    swapped: Sequence[Chain],
-    tokens: int,
-    seconds: float,
-    shortened: bool,
+    pair: Pair, settings: JudgeSettings, drawn: Drawn, prompts: tuple[JudgePrompt, JudgePrompt], read: int
 ) -> Judgement:
-    rationales = _rationales(straight, swapped=False) + _rationales(swapped, swapped=True)
-    p_straight = _mean([rationale.p_a for rationale in rationales if not rationale.swapped])
-    p_swapped = _mean([rationale.p_a for rationale in rationales if rationale.swapped])
-    samples = len(straight) + len(swapped)
-    votes_a = sum(rationale.verdict == "a" for rationale in rationales)
+    chains = (*drawn.straight, *drawn.swapped)
+    rationales = _rationales(drawn.straight, swapped=False) + _rationales(drawn.swapped, swapped=True)
+    orders = [[row.p_a for row in rationales if row.swapped == swapped] for swapped in (False, True)]
+    p_straight, p_swapped = (fmean(values) if values else 0.5 for values in orders)
+    votes_a, votes_b = drawn.votes
+    reasoned = settings.method == "cot"
     return Judgement(
         pair_id=pair.id,
         method=settings.method,
-        p_a=(p_straight + p_swapped) / 2,
+        p_a=fmean([fmean(values) for values in orders if values] or [0.5]),
         p_a_straight=p_straight,
         p_a_swapped=p_swapped,
         consistent=(p_straight - 0.5) * (p_swapped - 0.5) > 0,
         votes_a=votes_a,
-        votes_b=len(rationales) - votes_a,
-        samples=samples,
-        unparsed=samples - len(rationales),
-        tokens=tokens + sum(chain.tokens for chain in (*straight, *swapped)),
-        seconds=seconds,
-        rationales=tuple(rationales) if settings.method == "cot" else (),
-        shortened=shortened,
+        votes_b=votes_b,
+        samples=len(chains),
+        unparsed=len(chains) - len(rationales),
+        tokens=read * drawn.requests + sum(chain.tokens for chain in chains),
+        seconds=0.0,
+        rationales=tuple(rationales) if reasoned else (),
+        shortened=any(prompt.shortened for prompt in prompts),
+        unparsed_texts=tuple(chain.text for chain in chains if chain.p_first is None),
+        prompt_tokens=read * drawn.requests,
     )
 
 
 def _rationales(chains: Sequence[Chain], *, swapped: bool) -> list[Rationale]:
-    """The chains that gave a verdict, in the stored order; the others are counted, never a vote."""
+    """The chains that gave a verdict, in the stored order; the others are counted and kept, never a vote."""
     found = []
     for number, chain in enumerate(chains):
         if chain.p_first is None:
             continue
-        p_a = 1 - chain.p_first if swapped else chain.p_first
-        verdict: Choice = "a" if p_a > 0.5 else "b"
-        found.append(Rationale(swapped=swapped, sample=number, text=chain.text, p_a=p_a, verdict=verdict))
+        p_a = p_a_of(chain.p_first, swapped=swapped)
+        verdict = verdict_of(p_a, swapped=swapped)
+        found.append(Rationale(swapped, number, chain.text, p_a, verdict, chain.tokens))
     return found
-
-
-def _mean(values: Sequence[float]) -> float:
-    return fmean(values) if values else 0.5

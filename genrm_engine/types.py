@@ -9,6 +9,7 @@ from genrm_engine.errors import EngineError
 Choice = Literal["a", "b"]
 Method = Literal["score", "cot"]
 VerdictForm = Literal["forced", "free"]
+Sequential = Literal["off", "certain", "posterior"]
 BackendKind = Literal["transformers", "vllm", "openai", "scripted"]
 
 
@@ -114,13 +115,18 @@ class LabelledPair:
 
 @dataclass(frozen=True, slots=True)
 class Rationale:
-    """One chain: ``p_a`` and ``verdict`` are in the stored order, ``swapped`` says that B was shown first."""
+    """One chain: ``p_a`` and ``verdict`` are in the stored order, ``swapped`` says that B was shown first.
+
+    ``verdict`` is the more probable response; at exactly one half it is the one shown first, which favours neither
+    response, because each is shown first in one of the two orders. ``tokens`` are those computed for this chain.
+    """
 
     swapped: bool
     sample: int
     text: str
     p_a: float
     verdict: Choice
+    tokens: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -133,6 +139,7 @@ class Rationale:
             text=str(row["text"]),
             p_a=float(row["p_a"]),
             verdict=as_choice(row["verdict"]),
+            tokens=int(row.get("tokens", 0)),
         )
 
 
@@ -140,8 +147,12 @@ class Rationale:
 class Judgement:
     """A judge's view of one pair; every probability is P(A is better) in the stored order.
 
-    ``p_a`` is the mean of the two orders, ``consistent`` says that both orders name the same winner. ``samples``
-    counts the verdicts read or tried (both orders), ``unparsed`` those that gave none and therefore no vote.
+    ``p_a`` is the mean of the two orders, ``consistent`` says that both orders name the same winner. An order in which
+    no verdict could be read stands at 0.5 and does not enter the mean: ``p_a`` is then the other order's, and the
+    judgement is not consistent. ``samples`` counts the verdicts read or tried (both orders), ``unparsed`` those that
+    gave none and therefore no vote; their raw texts are ``unparsed_texts``. ``decided_by`` differs from ``method`` only
+    where a cascade stopped at the score. ``prompt_tokens`` is the part of ``tokens`` that was read: the prompts, again
+    for each request of a sequential vote (a backend that keeps its key-value cache computes fewer).
     """
 
     pair_id: str
@@ -158,9 +169,27 @@ class Judgement:
     seconds: float
     rationales: tuple[Rationale, ...] = ()
     shortened: bool = False
+    unparsed_texts: tuple[str, ...] = ()
+    prompt_tokens: int = 0
+    decided_by: Method = None  # type: ignore[assignment]  # by ``method``, as long as nothing else is said
+
+    def __post_init__(self) -> None:
+        if self.decided_by is None:
+            object.__setattr__(self, "decided_by", self.method)
+
+    @property
+    def vote(self) -> Choice | None:
+        """The response with more votes; None where the vote is drawn or nobody voted."""
+        if self.votes_a == self.votes_b:
+            return None
+        return "a" if self.votes_a > self.votes_b else "b"
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "rationales": [rationale.to_json() for rationale in self.rationales]}
+        return {
+            **asdict(self),
+            "rationales": [rationale.to_json() for rationale in self.rationales],
+            "unparsed_texts": list(self.unparsed_texts),
+        }
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:
@@ -179,6 +208,9 @@ class Judgement:
             seconds=float(row["seconds"]),
             rationales=tuple(Rationale.from_json(rationale) for rationale in row.get("rationales", ())),
             shortened=bool(row.get("shortened", False)),
+            unparsed_texts=tuple(str(text) for text in row.get("unparsed_texts", ())),
+            prompt_tokens=int(row.get("prompt_tokens", 0)),
+            decided_by=as_method(row.get("decided_by") or row["method"]),
         )
 
 
@@ -189,6 +221,10 @@ class JudgeSettings:
     ``score`` reads the verdict at once, ``cot`` after sampled rationales. ``verdict`` says how ``cot`` reads it:
     ``forced`` appends the verdict form to each rationale and reads the indicator's probability there, ``free`` lets
     the judge write its verdict and reads the last one in the asked form.
+
+    Two ways to spend less on ``cot`` (``score`` ignores them). ``sequential``: draw samples in rounds until the vote is
+    settled (see ``voting``), at most ``samples_per_order`` for each order. ``cascade``: score first, and reason only
+    where the score is closer to one half than ``cascade_margin`` or the two orders disagree.
     """
 
     method: Method = "score"
@@ -200,6 +236,10 @@ class JudgeSettings:
     seed: int = 0
     max_prompt_tokens: int = 1536
     verdict: VerdictForm = "forced"
+    sequential: Sequential = "off"
+    posterior_threshold: float = 0.95
+    cascade: bool = False
+    cascade_margin: float = 0.2
 
     @property
     def sampling(self) -> "Sampling":
@@ -225,11 +265,21 @@ class JudgeSettings:
             raise EngineError("top_p must be above 0 and at most 1")
         if self.verdict not in ("forced", "free"):
             raise EngineError(f"a verdict is 'forced' or 'free', not {self.verdict!r}")
+        if self.sequential not in ("off", "certain", "posterior"):
+            raise EngineError(f"sequential is 'off', 'certain' or 'posterior', not {self.sequential!r}")
+        if not 0.5 < self.posterior_threshold < 1:
+            raise EngineError("posterior_threshold must be above 0.5 and below 1")
+        if not 0 <= self.cascade_margin <= 0.5:
+            raise EngineError("cascade_margin must be between 0 and 0.5")
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How rationales are sampled: ``samples`` for each prompt, each of at most ``max_tokens`` tokens."""
+    """How rationales are sampled: ``samples`` for each prompt, each of at most ``max_tokens`` tokens.
+
+    They are numbered from ``first_sample``: a backend whose random numbers depend on a sample's number continues an
+    earlier request with it; for one that does not (vLLM, servers) every request is a fresh draw.
+    """
 
     samples: int
     max_tokens: int
@@ -237,6 +287,7 @@ class Sampling:
     top_p: float = 0.95
     seed: int = 0
     verdict: VerdictForm = "forced"
+    first_sample: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,20 +6,27 @@
 - ``first`` always names the response shown first (position bias)
 - ``oracle[:MARKER]`` prefers the response that contains the marker (default ``[good]``)
 - ``coin`` is consistent and has no skill: it decides by a hash of the two responses
+- ``noisy[:SEED[:ACCURACY]]`` knows the response with ``[good]`` and names it with that probability (default 0.7), each
+  sample anew and as sure as chance has it: a judge that gets better by voting
+- ``parrot[:MARKER]`` writes freely: it copies both responses, then gives the verdict of ``oracle`` if one response has
+  the marker, and none if neither or both have
 - ``unparsed`` never gives a verdict with ``cot``; its score is 0.5
 - ``slow[:SECONDS]`` is ``longer`` that sleeps for each call (default 1)
 - ``crash[:N]`` works N times (default 0), then fails temporarily; ``broken`` fails permanently
 """
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Sequence
 
 from genrm_engine.errors import EngineError
 from genrm_engine.prompts import JudgePrompt
 from genrm_engine.types import Chain, Sampling
+from genrm_engine.verdicts import split_verdict
 
 SURE = 0.9
+MARKER = "[good]"
 
 
 class ScriptedBackend:
@@ -37,7 +44,8 @@ class ScriptedBackend:
 
     def generate(self, prompts: Sequence[JudgePrompt], sampling: Sampling) -> list[list[Chain]]:
         self._before()
-        return [[self._chain(prompt, number) for number in range(sampling.samples)] for prompt in prompts]
+        numbers = range(sampling.first_sample, sampling.first_sample + sampling.samples)
+        return [[self._chain(prompt, number, sampling.seed) for number in numbers] for prompt in prompts]
 
     def count_tokens(self, prompts: Sequence[JudgePrompt]) -> list[int]:
         return [len(prompt.user.split()) + len(prompt.opening.split()) for prompt in prompts]
@@ -54,14 +62,18 @@ class ScriptedBackend:
         if self.name == "broken":
             raise EngineError("the scripted judge is broken, as it was told to be")
 
-    def _chain(self, prompt: JudgePrompt, number: int) -> Chain:
+    def _chain(self, prompt: JudgePrompt, number: int, seed: int) -> Chain:
         if self.name == "unparsed":
             return Chain("I would rather not say.", None, 5)
-        p_first = self._p_first(prompt)
+        if self.name == "parrot":
+            return _parroted(prompt, self._p_first(prompt))
+        p_first = self._p_first(prompt, f"{seed}:{number}")
         text = f"Response {'A' if p_first > 0.5 else 'B'} is better by the rule '{self.name}' ({number + 1})."
         return Chain(text, p_first, len(text.split()))
 
-    def _p_first(self, prompt: JudgePrompt) -> float:
+    def _p_first(self, prompt: JudgePrompt, draw: str = "") -> float:
+        if self.name == "noisy":
+            return _noisy(prompt.first, prompt.second, self.argument, draw)
         return _RULES[self.name](prompt.first, prompt.second, self.argument)
 
 
@@ -82,16 +94,37 @@ def _first(first: str, second: str, argument: str) -> float:
 
 
 def _oracle(first: str, second: str, argument: str) -> float:
-    marker = argument or "[good]"
+    marker = argument or MARKER
     return _prefer(marker in first, marker in second)
 
 
 def _coin(first: str, second: str, argument: str) -> float:
-    return _prefer(*(int(hashlib.sha256((argument + text).encode()).hexdigest(), 16) for text in (first, second)))
+    return _prefer(*(_uniform(argument + text) for text in (first, second)))
 
 
 def _unsure(first: str, second: str, argument: str) -> float:
     return 0.5
+
+
+def _noisy(first: str, second: str, argument: str, draw: str = "") -> float:
+    seed, _, accuracy = argument.partition(":")
+    key = json.dumps([seed, first, second, draw])
+    right = _uniform("right " + key) < float(accuracy or 0.7)
+    sure = 0.5 + 0.5 * _uniform("sure " + key)
+    return sure if right == (MARKER in first) else 1 - sure
+
+
+def _uniform(text: str) -> float:
+    """A number from 0 to 1 (exclusive) that a text always has."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
+
+
+def _parroted(prompt: JudgePrompt, p_first: float) -> Chain:
+    text = f"{prompt.opening} A says: {prompt.first}\nB says: {prompt.second}"
+    if p_first != 0.5:
+        text += f"{prompt.verdict_form}{'A' if p_first > 0.5 else 'B'}]"
+    rationale, verdict, _ = split_verdict(text)
+    return Chain(rationale, None if verdict is None else SURE if verdict == "A" else 1 - SURE, len(text.split()))
 
 
 _RULES: dict[str, Callable[[str, str, str], float]] = {
@@ -100,6 +133,8 @@ _RULES: dict[str, Callable[[str, str, str], float]] = {
     "first": _first,
     "oracle": _oracle,
     "coin": _coin,
+    "noisy": _noisy,
+    "parrot": _oracle,
     "unparsed": _unsure,
     "slow": _longer,
     "crash": _longer,
