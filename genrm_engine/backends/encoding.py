@@ -46,8 +46,12 @@ class PromptEncoder:
         """Every token that contains a line break or ends the turn: a rationale is one line."""
         size = len(self.tokenizer)
         texts = self.tokenizer.batch_decode([[token] for token in range(size)])
-        special = {*self.tokenizer.all_special_ids, self.eos_id}
-        return [token for token in range(size) if token in special or "\n" in texts[token]]
+        ends = self.end_ids()
+        return [token for token in range(size) if token in ends or "\n" in texts[token]]
+
+    def end_ids(self) -> set[int]:
+        """Every token that ends the turn: a control token is never part of an answer."""
+        return {*self.tokenizer.all_special_ids, self.eos_id}
 
     def _defused(self, text: str) -> str:
         for token in self._control:

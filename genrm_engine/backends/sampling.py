@@ -1,20 +1,29 @@
-"""Scores and sampled chains with a forced verdict, from a Transformers model and token ids.
+"""Scores and sampled chains, from a Transformers model and token ids.
 
-Each prompt is computed once and its key-value cache repeated for its samples. A chain that ends (line break, end of
-turn or token limit) is fed the verdict form in the same batch steps in which its neighbours still write, then the
-indicator is read, and finished chains leave the batch. A chain's random numbers depend on the seed, its prompt and
-its number only, not on its neighbours.
+Each prompt is computed once and its key-value cache repeated for its samples; finished chains leave the batch.
+
+- forced verdict: a chain that ends (line break, end of turn or token limit) is fed the verdict form in the same batch
+  steps in which its neighbours still write, then the indicator is read.
+- free verdict: a chain ends with its turn, at the token limit, or when its verdict stands complete on a line of its
+  own and a line break follows. Wherever an indicator is written, its probability against the other one is kept, and
+  that at the verdict which counts becomes the chain's.
+
+A chain's random numbers depend on the seed, its prompt and its number only, not on its neighbours; its probabilities
+depend on them as far as the arithmetic of a batch does (bf16: up to a hundredth).
 """
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from genrm_engine.backends.reading import free_chain
 from genrm_engine.types import Chain, Sampling
+from genrm_engine.verdicts import is_complete
 
 if TYPE_CHECKING:
     import torch
@@ -24,18 +33,24 @@ if TYPE_CHECKING:
 
 LEAST_TOKENS = 4  # a rationale has at least so many: an empty line explains nothing
 TOP_K = 256  # the nucleus is looked for among so many tokens
+TAIL = 16  # tokens of a prompt's end, where its opening may have begun the verdict form
+_NOT_READ = (0.0, 0.0)
 
 
 @dataclass(slots=True)
 class _Row:
-    """One chain on its way: the tokens it wrote, then how much of the verdict form it has been fed."""
+    """One chain on its way: the tokens it wrote, then how much of the verdict form it has been fed.
+
+    ``letters`` holds the indicators' logits at each token of a free chain, ``_NOT_READ`` where it wrote neither.
+    """
 
     prompt: int
-    sample: int
     uniforms: np.ndarray
-    written: list[int]
+    written: list[int] = field(default_factory=list)
+    letters: list[tuple[float, float]] = field(default_factory=list)
     form_at: int = -1
     p_first: float | None = None
+    done: bool = False
 
 
 class Sampler:
@@ -55,7 +70,7 @@ class Sampler:
             return self._indicator(hidden)
 
     def generate(self, ids: Sequence[Sequence[int]], sampling: Sampling) -> list[list[Chain]]:
-        """``sampling.samples`` chains for each prompt."""
+        """``sampling.samples`` chains for each prompt, from number ``sampling.first_sample`` on."""
         import torch
 
         from genrm_engine.backends.decoding import make_room
@@ -69,12 +84,12 @@ class Sampler:
             hidden = hidden.repeat_interleave(sampling.samples, dim=0)
             mask = mask.repeat_interleave(sampling.samples, dim=0)
             rows = [
-                _Row(number, sample, _uniforms(row, sample, sampling), [])
+                _Row(number, _uniforms(row, sampling.first_sample + sample, sampling))
                 for number, row in enumerate(ids)
                 for sample in range(sampling.samples)
             ]
             self._run(rows, hidden, mask, cache, sampling)
-        return self._chains(rows, len(ids))
+        return self._free_chains(rows, ids) if sampling.verdict == "free" else self._forced_chains(rows, len(ids))
 
     def _run(
         self, rows: list[_Row], hidden: "torch.Tensor", mask: "torch.Tensor", cache: Any, sampling: Sampling
@@ -107,52 +122,85 @@ class Sampler:
 
     def _next_tokens(self, active: list[_Row], hidden: "torch.Tensor", sampling: Sampling) -> list[int | None]:
         """The token each row is fed next: a sampled one, one of the verdict form, or None when it is done."""
-        writing = [number for number, row in enumerate(active) if row.form_at < 0]
+        writing = [number for number, row in enumerate(active) if row.form_at < 0 and not row.done]
         reading = [
-            number
-            for number, row in enumerate(active)
-            if row.form_at == len(self.encoder.form_ids) and row.p_first is None
+            number for number, row in enumerate(active) if row.form_at == len(self.encoder.form_ids) and not row.done
         ]
         if writing:
             self._write(active, writing, hidden, sampling)
         if reading:
             for number, p_first in zip(reading, self._indicator(hidden[reading]), strict=True):
-                active[number].p_first = p_first if np.isfinite(p_first) else None
-                active[number].form_at += 1
+                active[number].p_first = p_first if isfinite(p_first) else None
+                active[number].done = True
         return [self._fed(row) for row in active]
 
     def _fed(self, row: _Row) -> int | None:
+        if row.done:
+            return None
         if row.form_at < 0:
             return row.written[-1]
-        if row.form_at >= len(self.encoder.form_ids):
-            return None
         row.form_at += 1
         return self.encoder.form_ids[row.form_at - 1]
 
     def _write(self, active: list[_Row], writing: list[int], hidden: "torch.Tensor", sampling: Sampling) -> None:
-        logits = self._logits(hidden[writing]) / sampling.temperature
-        early = [place for place, number in enumerate(writing) if len(active[number].written) < LEAST_TOKENS]
-        if early:
-            for place in early:
-                logits[place, self._stops] = float("-inf")
-        uniforms = np.array([active[number].uniforms[len(active[number].written)] for number in writing])
-        for number, token in zip(writing, _nucleus(logits, uniforms, sampling.top_p), strict=True):
-            row = active[number]
-            if token in self._stop_set:
+        rows = [active[number] for number in writing]
+        here = hidden[writing]
+        logits = self._logits(here) / sampling.temperature
+        if sampling.verdict == "free":
+            tokens = _nucleus(logits, _next_uniforms(rows), sampling.top_p)
+            self._write_free(rows, tokens, here, sampling)
+            return
+        early = [place for place, row in enumerate(rows) if len(row.written) < LEAST_TOKENS]
+        for place in early:
+            logits[place, self._stops] = float("-inf")
+        for row, token in zip(rows, _nucleus(logits, _next_uniforms(rows), sampling.top_p), strict=True):
+            if token in self._stop_set or len(row.written) == sampling.max_tokens:
                 row.form_at = 0
-                continue
-            row.written.append(token)
-            if len(row.written) > sampling.max_tokens:
-                row.written.pop()
-                row.form_at = 0
+            else:
+                row.written.append(token)
 
-    def _chains(self, rows: list[_Row], prompts: int) -> list[list[Chain]]:
+    def _write_free(
+        self, rows: Sequence[_Row], tokens: Sequence[int], hidden: "torch.Tensor", sampling: Sampling
+    ) -> None:
+        """Note what each row wrote; where that is an indicator, what the model thought of both."""
+        named = [place for place, token in enumerate(tokens) if token in self.encoder.indicator_ids]
+        logits = dict(zip(named, self._indicator_logits(hidden[named]).tolist(), strict=True)) if named else {}
+        for place, (row, token) in enumerate(zip(rows, tokens, strict=True)):
+            if token in self._turn_ends:
+                row.done = True
+                continue
+            first, second = logits.get(place, _NOT_READ)
+            row.written.append(token)
+            row.letters.append((first, second))
+            row.done = len(row.written) == sampling.max_tokens or (
+                token in self._stop_set and is_complete(self._text(row.written))
+            )
+
+    def _forced_chains(self, rows: Sequence[_Row], prompts: int) -> list[list[Chain]]:
         texts = self.encoder.tokenizer.batch_decode([row.written for row in rows], skip_special_tokens=True)
         found: list[list[Chain]] = [[] for _ in range(prompts)]
         for row, text in zip(rows, texts, strict=True):
             count = len(row.written) + len(self.encoder.form_ids)
             found[row.prompt].append(Chain(text.strip(), row.p_first, count, tuple(row.written)))
         return found
+
+    def _free_chains(self, rows: Sequence[_Row], ids: Sequence[Sequence[int]]) -> list[list[Chain]]:
+        tails = [self._text(row[-TAIL:]) for row in ids]
+        found: list[list[Chain]] = [[] for _ in ids]
+        for row in rows:
+            chain = free_chain(
+                tails[row.prompt],
+                row.written,
+                row.letters,
+                decode=self._text,
+                indicator_ids=self.encoder.indicator_ids,
+            )
+            readable = chain.p_first is None or isfinite(chain.p_first)
+            found[row.prompt].append(chain if readable else replace(chain, p_first=None))
+        return found
+
+    def _text(self, ids: Sequence[int]) -> str:
+        return str(self.encoder.tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def _padded(self, ids: Sequence[Sequence[int]]) -> "tuple[torch.Tensor, torch.Tensor]":
         """Token ids padded on the left, and their mask."""
@@ -169,16 +217,19 @@ class Sampler:
     def _indicator(self, hidden: "torch.Tensor") -> list[float]:
         import torch
 
-        chosen = list(self.encoder.indicator_ids)
-        if self._plain_head:
-            head = self._head
-            logits = hidden.float() @ head.weight[chosen].float().T
-            if getattr(head, "bias", None) is not None:
-                logits = logits + head.bias[chosen].float()
-        else:
-            logits = self._logits(hidden)[:, chosen]
-        found: list[float] = torch.softmax(logits, dim=-1)[:, 0].tolist()
+        found: list[float] = torch.softmax(self._indicator_logits(hidden), dim=-1)[:, 0].tolist()
         return found
+
+    def _indicator_logits(self, hidden: "torch.Tensor") -> "torch.Tensor":
+        """Logits of the two indicators in fp32, one row for each row of ``hidden``."""
+        chosen = list(self.encoder.indicator_ids)
+        if not self._plain_head:
+            return self._logits(hidden)[:, chosen]
+        head = self._head
+        logits: torch.Tensor = hidden.float() @ head.weight[chosen].float().T
+        if getattr(head, "bias", None) is not None:
+            logits = logits + head.bias[chosen].float()
+        return logits
 
     def _logits(self, hidden: "torch.Tensor") -> "torch.Tensor":
         logits = self._head(hidden).float()
@@ -210,6 +261,10 @@ class Sampler:
     def _stop_set(self) -> frozenset[int]:
         return frozenset(self._stops)
 
+    @cached_property
+    def _turn_ends(self) -> frozenset[int]:
+        return frozenset(self.encoder.end_ids())
+
 
 def _positions(mask: "torch.Tensor") -> "torch.Tensor":
     return (mask.cumsum(dim=1) - 1).clamp_min(0)
@@ -218,6 +273,10 @@ def _positions(mask: "torch.Tensor") -> "torch.Tensor":
 def _uniforms(ids: Sequence[int], sample: int, sampling: Sampling) -> np.ndarray:
     key = hashlib.sha256(f"{sampling.seed}:{sample}:{list(ids)}".encode()).digest()
     return np.random.default_rng(list(key)).random(sampling.max_tokens + 1)
+
+
+def _next_uniforms(rows: Sequence[_Row]) -> np.ndarray:
+    return np.array([row.uniforms[len(row.written)] for row in rows])
 
 
 def _nucleus(logits: "torch.Tensor", uniforms: np.ndarray, top_p: float) -> list[int]:
