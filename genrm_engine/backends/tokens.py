@@ -14,7 +14,7 @@ from genrm_engine.backends.encoding import PromptEncoder
 from genrm_engine.backends.reading import free_chain, share
 from genrm_engine.backends.sampling import LEAST_TOKENS
 from genrm_engine.errors import EngineError
-from genrm_engine.prompts import JudgePrompt
+from genrm_engine.prompts import INDICATORS, VERDICT_END, JudgePrompt
 from genrm_engine.types import Chain, Sampling
 
 MOST_STOPS = 120  # vLLM's newer model runner takes 128 stop tokens, the model's own end tokens among them
@@ -66,8 +66,11 @@ class TokenBackend(ABC):
 
     def _free(self, prompts: Sequence[JudgePrompt], sampling: Sampling) -> list[list[Chain]]:
         ids = [self.encoder.prompt_ids(prompt) for prompt in prompts]
+        forms = {prompt.verdict_form for prompt in prompts}
+        stops = [f"{form}{indicator}{VERDICT_END}\n" for form in sorted(forms) for indicator in INDICATORS]
         options = {
             **_sampled(sampling),
+            "stop": stops,
             "stop_token_ids": [self.encoder.eos_id],
             "logprob_token_ids": list(self.encoder.indicator_ids),
         }

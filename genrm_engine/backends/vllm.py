@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from genrm_engine.backends.encoding import PromptEncoder
-from genrm_engine.backends.loading import load_tokenizer
+from genrm_engine.backends.loading import load_tokenizer, set_threads
 from genrm_engine.backends.tokens import TokenBackend, Written
 from genrm_engine.device import lease_name
 from genrm_engine.errors import EngineError
@@ -83,6 +83,7 @@ def _load(spec: BackendSpec) -> "LLM":
     except ImportError as error:
         raise EngineError(f"the backend 'vllm' needs vLLM in this environment: pip install {WANTED}") from error
     _check_device(spec.device, str(current_platform.device_type))
+    set_threads(spec.threads)
     try:
         return LLM(
             model=spec.model,
