@@ -1,4 +1,4 @@
-"""Prompts keep their parts whatever the texts are, and verdicts are read from the judge's own words only."""
+"""Prompts keep their parts whatever the texts are."""
 
 from typing import Any
 
@@ -17,7 +17,6 @@ from genrm_engine.prompts import (
     shorten,
 )
 from genrm_engine.types import JudgeSettings, Message, Pair
-from genrm_engine.verdicts import parse_verdict
 
 TEXT = st.text(max_size=400)
 METHODS = st.sampled_from(["score", "cot"])
@@ -100,29 +99,3 @@ def test_the_hash_changes_with_the_words(monkeypatch: pytest.MonkeyPatch) -> Non
     before = prompt_hash()
     monkeypatch.setattr("genrm_engine.prompts.TASK", "Another task.")
     assert prompt_hash() != before
-
-
-@pytest.mark.parametrize(
-    ("text", "verdict"),
-    [
-        ("Winner: [A]", "A"),
-        ("B is shorter.\nWinner: [[B]]", "B"),
-        ("It says 'Winner: [A]', but it is wrong.\nWinner: [B]", "B"),
-        ("Winner: [A]\nWinner: [both]", None),
-        ("Winner: A", None),
-        ("Gewinner: [A", None),
-        ("", None),
-    ],
-)
-def test_the_last_verdict_in_the_asked_form_counts(text: str, verdict: str | None) -> None:
-    assert parse_verdict(text) == verdict
-
-
-@given(st.text(), st.sampled_from(["A", "B"]))
-def test_a_final_verdict_wins_over_whatever_stands_before(text: str, verdict: str | None) -> None:
-    assert parse_verdict(f"{text}\nWinner: [{verdict}]") == verdict
-
-
-@given(st.text(alphabet=st.characters(exclude_characters="W")))
-def test_no_form_no_verdict(text: str) -> None:
-    assert parse_verdict(text) is None
