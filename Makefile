@@ -3,7 +3,7 @@ BIN := .venv/bin
 QUICK := not browser and not slow and not serving
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format clean
+.PHONY: help run test lint format starter clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ \t/'
@@ -33,6 +33,12 @@ format: ## Put code and templates into their form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	find templates -name '*.html' -print0 | xargs -0 $(BIN)/djade --target-version 5.2
+
+starter: ## Train the starter judge again and take it over (an hour on two cores)
+	@$(PYTHON) scripts/setup_env.py test
+	$(BIN)/python -m demo.starter
+	$(BIN)/python -m genrm_engine train --config genrm_engine/starter/config.json --train genrm_engine/starter/train.jsonl --out build/starter
+	$(BIN)/python scripts/adopt_starter.py build/starter/judge
 
 clean: ## Remove the environment and everything built, never the data folder
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from demo.build import SOURCE, Prompt, SourceError, good_sides, read_prompts
+from demo.build import FACTUAL, SHARE_FACTUAL, SOURCE, Prompt, SourceError, good_sides, read_prompts
 from genrm_engine.types import LabelledPair, Message, Pair
 
 RATIONALES = SOURCE / "rationales"
@@ -77,7 +77,8 @@ def _rows(prompt: Prompt, texts: Mapping[str, str]) -> Iterator[LabelledPair]:
         responses = (prompt.good, worse.text) if good == "a" else (worse.text, prompt.good)
         pair_id = f"{prompt.key}-{worse.how.replace('_', '-')}"
         pair = Pair(pair_id, (Message("user", prompt.text),), *responses, group=prompt.key)
-        yield LabelledPair(pair, choice=good, rationale=texts[worse.how])
+        weight = SHARE_FACTUAL if worse.how in FACTUAL else 1.0
+        yield LabelledPair(pair, choice=good, weight=weight, rationale=texts[worse.how])
 
 
 def _texts(where: str, texts: object) -> dict[str, str]:

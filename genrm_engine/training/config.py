@@ -1,19 +1,46 @@
 """The frozen configuration of a training run; loads without PyTorch, so that a web form can check it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, Self, get_args
 
 from genrm_engine.errors import EngineError
 
-TrainMethod = Literal["genrm", "star-dpo"]
+TrainMethod = Literal[
+    "genrm", "star-sft", "star-dpo", "star-ipo", "rationalizer", "bradley-terry", "pairrm", "grpo", "warm-up"
+]
 METHODS: tuple[str, ...] = get_args(TrainMethod)
+STAR: tuple[str, ...] = ("star-sft", "star-dpo", "star-ipo")
+HEADS: tuple[str, ...] = ("bradley-terry", "pairrm")
+"""Methods whose judge is a reward model: it scores and writes no rationale."""
 
 # Per method and for the embedded 135M model; the paper's 1e-6 is for 8B and moves nothing here.
-LEARNING_RATES = {"genrm": 5e-5, "star-dpo": 3e-5}
+LEARNING_RATES = {
+    "genrm": 5e-5,
+    "star-sft": 3e-5,
+    "star-dpo": 3e-5,
+    "star-ipo": 3e-5,
+    "rationalizer": 3e-5,
+    "bradley-terry": 5e-5,
+    "pairrm": 5e-5,
+    "grpo": 1e-5,
+    "warm-up": 1e-4,
+}
 LORA_FACTOR = 10.0
-EPOCHS = {"genrm": 1.5, "star-dpo": 1.0}
+EPOCHS = {
+    "genrm": 1.5,
+    "star-sft": 1.0,
+    "star-dpo": 1.0,
+    "star-ipo": 1.0,
+    "rationalizer": 1.0,
+    "bradley-terry": 2.0,
+    "pairrm": 2.0,
+    "grpo": 1.0,
+    "warm-up": 3.0,
+}
+BETAS = {"star-ipo": 1.0, "grpo": 0.0}
+"""IPO's loss is averaged per token in TRL, so it wants a larger beta; GRPO runs without a reference by default."""
 
 
 def _option(default: Any, help_text: str) -> Any:
@@ -25,7 +52,12 @@ class TrainConfig:
     """Everything that decides what a run computes; stored as ``run.json`` beside the weights."""
 
     method: TrainMethod = field(
-        metadata={"help": "genrm: loss on the verdict token. star-dpo: the judge's own right rationales against wrong."}
+        metadata={
+            "help": "genrm: loss on the verdict token. star-sft: the judge's own right rationales. "
+            "star-dpo, star-ipo: right rationales against wrong ones. rationalizer: rationales of a judge that was "
+            "told the answer. bradley-terry, pairrm: reward models. grpo: reinforcement by the verdict. "
+            "warm-up: written rationales."
+        }
     )
     model: str = field(metadata={"help": "Folder or name of the model to start from."})
     learning_rate: float | None = _option(
@@ -36,6 +68,7 @@ class TrainConfig:
     micro_batch_size: int = _option(4, "Rows computed at once; smaller needs less memory and gives the same result.")
     lora: bool = _option(False, "Train a low-rank adapter, merged at the end, instead of all weights.")
     lora_rank: int = _option(16, "Rank of the adapter.")
+    keep_adapter: bool = _option(False, "Write the adapter alone instead of merged weights.")
     warmup_ratio: float = _option(0.1, "Share of the steps that warm the learning rate up.")
     weight_decay: float = _option(0.0, "AdamW's weight decay.")
     max_grad_norm: float = _option(1.0, "Gradient norm above which a step is scaled down.")
@@ -45,13 +78,32 @@ class TrainConfig:
     rationale_share: float = _option(
         0.1, "genrm: rationale rows, written by the starting judge, per verdict row; they keep it able to explain."
     )
-    rationale_weight: float = _option(0.3, "genrm: weight of the loss on those rationales against the verdict's.")
-    samples_per_order: int = _option(4, "star-dpo: rationales sampled for each pair and order.")
-    pairs_per_order: int = _option(1, "star-dpo: most right-against-wrong pairs kept for each pair and order.")
-    verdict_draws: int = _option(4, "star-dpo: verdicts drawn after each rationale (the rationale is what costs time).")
-    iterations: int = _option(1, "star-dpo: rounds of sampling and training, each on its own slice of the labels.")
-    beta: float = _option(0.1, "star-dpo: how closely the judge is held to the one that sampled.")
-    sft_weight: float = _option(0.2, "star-dpo: weight of the likelihood of the right rationale beside the DPO loss.")
+    rationale_weight: float = _option(
+        0.3, "genrm, warm-up: weight of the loss on a whole rationale against the verdict's."
+    )
+    verdict_weight: float | None = _option(
+        None,
+        "star-sft, rationalizer: weight of the verdict against a whole rationale's; empty: that of any other token.",
+    )
+    samples_per_order: int = _option(4, "star, grpo: rationales sampled for each pair and order.")
+    pairs_per_order: int = _option(
+        1, "star: most right rationales, or right-against-wrong pairs, kept for each pair and order."
+    )
+    verdict_draws: int = _option(4, "star: verdicts drawn after each rationale (the rationale is what costs time).")
+    iterations: int = _option(1, "star: rounds of sampling and training, each on its own slice of the labels.")
+    beta: float | None = _option(
+        None, "How closely the judge is held to the one that sampled; empty: 0.1 (star-ipo 1.0, grpo 0)."
+    )
+    sft_weight: float = _option(
+        0.2, "star-dpo, star-ipo: weight of the likelihood of the right rationale beside the preference loss."
+    )
+    label_noise: float = _option(
+        0.0, "star-dpo: share of labels taken to be wrong; above 0 the loss is the robust one (Chowdhury et al. 2024)."
+    )
+    soft_labels: bool = _option(True, "Train on the share of annotators for each side where several have labelled.")
+    consistency_weight: float = _option(1.0, "grpo: weight of the reward for being right in both orders.")
+    warm_up: str = _option("", "File of pairs with written rationales to warm the format up on first; empty: none.")
+    replay_share: float = _option(0.5, "Older labelled pairs mixed in for each new one, where a file of them is given.")
     temperature: float = _option(1.0, "Sampling temperature of rationales.")
     top_p: float = _option(0.95, "Nucleus of the sampling.")
     max_rationale_tokens: int = _option(48, "Longest rationale, in tokens.")
@@ -74,6 +126,7 @@ class TrainConfig:
             self,
             learning_rate=rate if self.learning_rate is None else self.learning_rate,
             epochs=EPOCHS[self.method] if self.epochs is None else self.epochs,
+            beta=BETAS.get(self.method, 0.1) if self.beta is None else self.beta,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -96,22 +149,31 @@ class TrainConfig:
     def dumps(self) -> str:
         return json.dumps(self.to_json(), sort_keys=True)
 
+    def _bounds(self) -> Iterator[str]:
+        for name in _AT_LEAST_ONE:
+            if getattr(self, name) < 1:
+                yield f"{name} must be at least 1"
+        for name in _ABOVE_ZERO:
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                yield f"{name} must be above 0"
+        for name in _NOT_NEGATIVE:
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                yield f"{name} must not be negative"
+
     def _problems(self) -> list[str]:
-        found = []
+        found = list(self._bounds())
         if self.method not in METHODS:
             found.append(f"method must be one of {', '.join(METHODS)}")
         if not self.model:
             found.append("model must be given")
-        for name in _AT_LEAST_ONE:
-            if getattr(self, name) < 1:
-                found.append(f"{name} must be at least 1")
-        for name in _ABOVE_ZERO:
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                found.append(f"{name} must be above 0")
-        for name in _NOT_NEGATIVE:
-            if getattr(self, name) < 0:
-                found.append(f"{name} must not be negative")
+        if not 0 <= self.label_noise < 0.5:
+            found.append("label_noise must be at least 0 and below 0.5")
+        if self.keep_adapter and not (self.lora and self.method in ("genrm", "warm-up", "rationalizer")):
+            found.append("keep_adapter needs lora and a method of one stage (genrm, warm-up, rationalizer)")
+        if self.warm_up and self.method in (*HEADS, "warm-up"):
+            found.append(f"warm_up: {self.method} writes no rationale to warm up for")
         if self.warmup_ratio >= 1:
             found.append("warmup_ratio must be below 1")
         if self.top_p > 1:
@@ -135,8 +197,19 @@ _AT_LEAST_ONE = [
     "max_tokens",
     "checkpoints",
 ]
-_ABOVE_ZERO = ["learning_rate", "epochs", "max_grad_norm", "beta", "temperature", "top_p"]
-_NOT_NEGATIVE = ["warmup_ratio", "weight_decay", "rationale_share", "rationale_weight", "sft_weight", "seed"]
+_ABOVE_ZERO = ["learning_rate", "epochs", "max_grad_norm", "temperature", "top_p"]
+_NOT_NEGATIVE = [
+    "warmup_ratio",
+    "weight_decay",
+    "rationale_share",
+    "rationale_weight",
+    "verdict_weight",
+    "sft_weight",
+    "beta",
+    "consistency_weight",
+    "replay_share",
+    "seed",
+]
 
 
 def _check_type(name: str, value: object, annotation: object) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from genrm_engine.backends.encoding import PromptEncoder
 from genrm_engine.errors import EngineError
-from genrm_engine.prompts import JudgePrompt, build_prompt
+from genrm_engine.prompts import INDICATORS, VERDICT_END, JudgePrompt, build_prompt
 from genrm_engine.training.config import TrainConfig
 from genrm_engine.types import Chain, LabelledPair, Method
 
@@ -31,6 +31,12 @@ class Item:
     @property
     def first_wins(self) -> bool:
         return (self.row.choice == "a") != self.swapped
+
+    @property
+    def p_first(self) -> float:
+        """The share of annotators for the response shown first; 0 or 1 where only the choice is known."""
+        p_a = float(self.row.choice == "a") if self.row.p_a is None else self.row.p_a
+        return 1 - p_a if self.swapped else p_a
 
 
 def items(
@@ -79,31 +85,67 @@ def pair_weights(rows: Sequence[LabelledPair], *, balance_length: bool) -> list[
     return [weight / mean for weight in weights]
 
 
-def verdict_row(item: Item, encoder: PromptEncoder) -> dict[str, Any]:
-    """Prompt and the right indicator; only the indicator carries weight."""
-    return _weighted(list(item.prompt_ids), [indicator(encoder, first=item.first_wins)], [item.weight])
+def verdict_rows(item: Item, encoder: PromptEncoder, *, soft: bool) -> list[dict[str, Any]]:
+    """Prompt and the right indicator; only the indicator carries weight.
+
+    A ``soft`` label on which the annotators were not of one mind gives two rows, one for each side, whose weights are
+    their shares: together the cross-entropy with the shares.
+    """
+    p_first = item.p_first if soft else float(item.first_wins)
+    return [
+        _weighted(item, "score", [indicator(encoder, first=first)], [item.weight * share])
+        for first, share in ((True, p_first), (False, 1 - p_first))
+        if share > 0
+    ]
 
 
-def rationale_row(item: Item, chain: Chain, encoder: PromptEncoder, *, weight: float) -> dict[str, Any]:
-    """Prompt, a rationale and the right verdict after it; the rationale's weight is spread over its tokens."""
-    written = list(chain.token_ids)
-    spread = [item.weight * weight / max(1, len(written))] * len(written)
-    form = encoder.form_ids
-    tail = [*written, *form, indicator(encoder, first=item.first_wins)]
-    return _weighted(list(item.prompt_ids), tail, [*spread, *[0.0] * len(form), item.weight])
+def chain_row(
+    item: Item, written: Sequence[int], encoder: PromptEncoder, *, rationale: float, verdict: float | None
+) -> dict[str, Any]:
+    """Prompt and a whole answer with the right verdict.
+
+    ``rationale`` is the weight of all tokens but the verdict's together, ``verdict`` that of the indicator (None: that
+    of any other token, which is plain maximum likelihood).
+    """
+    form, end = encoder.form_ids, answer_end(encoder)
+    each = item.weight * rationale / (len(written) + len(form) + len(end))
+    weights = (
+        [each] * (len(written) + len(form)),
+        [each if verdict is None else item.weight * verdict],
+        [each] * len(end),
+    )
+    tail = [*written, *form, indicator(encoder, first=item.first_wins), *end]
+    return _weighted(item, "cot", tail, [weight for part in weights for weight in part])
+
+
+def written_ids(item: Item, encoder: PromptEncoder) -> list[int]:
+    """The tokens of the pair's written rationale, with the responses named as this order shows them."""
+    better, worse = INDICATORS if item.first_wins else INDICATORS[::-1]
+    text = item.row.rationale.replace("{better}", better).replace("{worse}", worse)
+    return encoder.text_ids(" " + " ".join(text.split()))
 
 
 def chain_ids(chain: Chain, *, first: bool, encoder: PromptEncoder) -> list[int]:
-    """A judge's whole answer: rationale, verdict form, indicator."""
-    return [*chain.token_ids, *encoder.form_ids, indicator(encoder, first=first)]
+    """A judge's whole answer: rationale, verdict form, indicator, end."""
+    return [*chain.token_ids, *encoder.form_ids, indicator(encoder, first=first), *answer_end(encoder)]
+
+
+def answer_end(encoder: PromptEncoder) -> list[int]:
+    """What closes the verdict form and the turn."""
+    return [*encoder.text_ids(VERDICT_END), encoder.eos_id]
 
 
 def indicator(encoder: PromptEncoder, *, first: bool) -> int:
     return encoder.indicator_ids[0 if first else 1]
 
 
-def _weighted(prompt: list[int], tail: list[int], weights: list[float]) -> dict[str, Any]:
-    return {"input_ids": [*prompt, *tail], "token_weights": [*[0.0] * len(prompt), *weights]}
+def _weighted(item: Item, method: Method, tail: list[int], weights: list[float]) -> dict[str, Any]:
+    """``block`` keeps the rows of both orders together (``order.PairedOrder``)."""
+    return {
+        "input_ids": [*item.prompt_ids, *tail],
+        "token_weights": [*[0.0] * len(item.prompt_ids), *weights],
+        "block": f"{item.row.pair.id}:{method}",
+    }
 
 
 def _length_kind(row: LabelledPair) -> int:

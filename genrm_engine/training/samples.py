@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from genrm_engine.backends import Backend
+from genrm_engine.errors import EngineError
 from genrm_engine.files import append_row, read_appended
 from genrm_engine.progress import Progress
 from genrm_engine.training.config import TrainConfig
@@ -18,7 +19,7 @@ EXAMPLES = 2
 def sample(
     items: Sequence[Item],
     *,
-    backend: Backend,
+    backend: Backend | None,
     config: TrainConfig,
     samples: int,
     iteration: int,
@@ -26,7 +27,10 @@ def sample(
     progress: Progress,
     span: tuple[float, float],
 ) -> dict[str, list[Chain]]:
-    """Chains of every item by its key; what ``file`` holds already is not sampled again."""
+    """Chains of every item by its key; what ``file`` holds already is not sampled again.
+
+    Without a ``backend`` all of them must be in the file: another process has sampled them.
+    """
     sampling = Sampling(
         samples=samples,
         max_tokens=config.max_rationale_tokens,
@@ -36,10 +40,13 @@ def sample(
     )
     found = _read(file, iteration)
     waiting = sorted((item for item in items if item.key not in found), key=lambda item: len(item.prompt_ids))
+    if waiting and backend is None:
+        raise EngineError(f"{file} lacks the samples of {len(waiting)} questions")
     done = len(items) - len(waiting)
     for start in range(0, len(waiting), CHUNK):
         progress.check()
         chunk = waiting[start : start + CHUNK]
+        assert backend is not None
         chains = backend.generate([item.prompt for item in chunk], sampling)
         for item, texts in zip(chunk, chains, strict=True):
             append_row(file, {"iteration": iteration, "key": item.key, "chains": [_to_json(chain) for chain in texts]})

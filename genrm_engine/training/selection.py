@@ -42,13 +42,15 @@ class Yields:
 
 def select(
     items: Sequence[Item], chains: Mapping[str, Sequence[Chain]], config: TrainConfig, *, iteration: int
-) -> tuple[list[Preference], Yields]:
-    """Draw verdicts after each rationale by the judge's own probability and pair right with wrong chains.
+) -> tuple[list[tuple[Item, Chain]], list[Preference], Yields]:
+    """Draw verdicts after each rationale by the judge's probability: right chains, right-against-wrong pairs, yields.
 
     (rationale, verdict) is then a sample of the judge itself. The rationale is what costs time, so several verdicts
-    are drawn after each. Of the right chains the one after which the right verdict was most probable is taken first,
-    of the wrong ones the one that misled most; at most ``pairs_per_order`` pairs for each prompt and order.
+    are drawn after each. Right chains are taken in the order they were sampled (STaR-SFT). For the pairs (STaR-DPO)
+    the right chain after which the right verdict was most probable meets the wrong one that misled most; at most
+    ``pairs_per_order`` of either for each prompt and order.
     """
+    kept: list[tuple[Item, Chain]] = []
     found: list[Preference] = []
     right_count = wrong_count = unparsed = paired = 0
     for item in items:
@@ -69,8 +71,9 @@ def select(
                 wrong.append((p_right, number))
         pairs = list(zip(sorted(right), sorted(wrong), strict=False))[: config.pairs_per_order]
         paired += bool(pairs)
+        kept += [(item, drawn[number]) for number in sorted(place for _, place in right)[: config.pairs_per_order]]
         found += [Preference(item, drawn[good], drawn[bad]) for (_, good), (_, bad) in pairs]
-    return found, Yields(right_count, wrong_count, unparsed, len(items), paired)
+    return kept, found, Yields(right_count, wrong_count, unparsed, len(items), paired)
 
 
 def _uniforms(item: Item, number: int, config: TrainConfig, iteration: int) -> np.ndarray:

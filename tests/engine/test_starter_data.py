@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from demo import starter
+from demo.build import FACTUAL, SHARE_FACTUAL, SOURCE, Prompt, SourceError, read_prompts
 from demo.build import OUTPUT as DEMO_PAIRS
-from demo.build import SOURCE, Prompt, SourceError, read_prompts
 from genrm_engine.files import read_rows
 from genrm_engine.formats import read_labelled
 from genrm_engine.types import LabelledPair
@@ -66,7 +66,8 @@ def test_pairs_and_choices_are_those_of_the_demo(rows: list[LabelledPair]) -> No
     assert len(shared) > 150
     for row in shared:
         pair = demo[row.pair.id]
-        assert (row.choice, row.weight, row.pair.group) == (pair["meta"]["good"], 1.0, pair["meta"]["group_key"])
+        weight = SHARE_FACTUAL if pair["meta"]["how"] in FACTUAL else 1.0
+        assert (row.choice, row.weight, row.pair.group) == (pair["meta"]["good"], weight, pair["meta"]["group_key"])
         assert (row.pair.response_a, row.pair.response_b) == (pair["response_a"], pair["response_b"])
         assert row.pair.prompt[0].content == pair["prompt"]
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from genrm_engine.files import append_row, data_hash, read_appended, write_json
 from genrm_engine.formats import read_labelled, read_pairs
 from genrm_engine.prompts import build_prompt
 from genrm_engine.training.config import TrainConfig
-from genrm_engine.training.data import Item, pair_weights
+from genrm_engine.training.data import Item, chain_row, pair_weights, verdict_rows, written_ids
+from genrm_engine.training.order import PairedOrder
+from genrm_engine.training.replay import replayed
 from genrm_engine.training.selection import select
 from genrm_engine.types import Chain, LabelledPair, Message, Pair
 from genrm_engine.weights import check_manifest, weights_sha256, write_manifest
@@ -34,7 +37,7 @@ def test_config_survives_json_and_fills_in_its_methods_defaults() -> None:
     ("row", "says"),
     [
         ({"method": "genrm"}, "model is missing"),
-        ({"method": "magic", "model": "m"}, "method must be one of genrm, star-dpo"),
+        ({"method": "magic", "model": "m"}, "method must be one of genrm, star-sft, star-dpo"),
         ({"method": "genrm", "model": "m", "speed": 3}, "unknown field speed"),
         ({"method": "genrm", "model": "m", "epochs": "two"}, "epochs must be float"),
         ({"method": "genrm", "model": "m", "lora": 1}, "lora must be bool"),
@@ -42,6 +45,10 @@ def test_config_survives_json_and_fills_in_its_methods_defaults() -> None:
         ({"method": "genrm", "model": "m", "batch_size": 0}, "batch_size must be at least 1"),
         ({"method": "genrm", "model": "m", "batch_size": 8, "micro_batch_size": 3}, "multiple of micro_batch_size"),
         ({"method": "genrm", "model": "m", "learning_rate": -1}, "learning_rate must be above 0"),
+        ({"method": "star-dpo", "model": "m", "label_noise": 0.5}, "label_noise must be at least 0 and below 0.5"),
+        ({"method": "star-dpo", "model": "m", "beta": -0.1}, "beta must not be negative"),
+        ({"method": "genrm", "model": "m", "keep_adapter": True}, "keep_adapter needs lora"),
+        ({"method": "pairrm", "model": "m", "warm_up": "x"}, "writes no rationale"),
     ],
 )
 def test_a_bad_config_is_refused_by_the_name_of_its_field(row: Any, says: str) -> None:
@@ -86,7 +93,8 @@ def test_right_chains_meet_wrong_ones_of_the_same_question() -> None:
     config = TrainConfig(method="star-dpo", model="m", verdict_draws=1)
     asked = item(1)
     chains = {asked.key: [Chain("bad", 0.0, 3), Chain("good", 1.0, 3), Chain("mute", None, 3)]}
-    [found], yields = select([asked], chains, config, iteration=0)
+    right, [found], yields = select([asked], chains, config, iteration=0)
+    assert [chain.text for _, chain in right] == ["good"]
     assert (found.right.text, found.wrong.text) == ("good", "bad")
     assert (yields.right, yields.wrong, yields.unparsed, yields.paired) == (1, 1, 1, 1)
 
@@ -95,8 +103,8 @@ def test_a_question_with_one_kind_of_chain_gives_no_pair() -> None:
     config = TrainConfig(method="star-dpo", model="m")
     asked = item(1, first_wins=False)
     chains = {asked.key: [Chain("x", 1.0, 3), Chain("y", 1.0, 3)]}
-    found, yields = select([asked], chains, config, iteration=0)
-    assert found == []
+    right, found, yields = select([asked], chains, config, iteration=0)
+    assert (right, found) == ([], [])
     assert (yields.right, yields.wrong, yields.paired) == (0, 8, 0)
 
 
@@ -104,9 +112,9 @@ def test_verdicts_are_drawn_by_the_judges_own_probability_and_repeatably() -> No
     config = TrainConfig(method="star-dpo", model="m")
     asked = [item(number) for number in range(300)]
     chains = {one.key: [Chain("x", 0.3, 3)] for one in asked}
-    found, yields = select(asked, chains, config, iteration=0)
+    _, found, yields = select(asked, chains, config, iteration=0)
     assert yields.right / (yields.right + yields.wrong) == pytest.approx(0.3, abs=0.05)
-    assert select(asked[::-1], chains, config, iteration=0)[1] == yields
+    assert select(asked[::-1], chains, config, iteration=0)[2] == yields
     assert len(found) <= len(asked)
 
 
@@ -114,10 +122,85 @@ def test_at_most_so_many_pairs_for_each_question_the_surest_first() -> None:
     asked = item(1)
     chains = {asked.key: [Chain(str(n), p, 3) for n, p in enumerate((0.55, 0.5, 0.95, 0.05))]}
     config = TrainConfig(method="star-dpo", model="m", verdict_draws=64)
-    [first], _ = select([asked], chains, config, iteration=0)
+    _, [first], _ = select([asked], chains, config, iteration=0)
     assert (first.right.text, first.wrong.text) == ("2", "3")
     more = TrainConfig(method="star-dpo", model="m", verdict_draws=64, pairs_per_order=2)
-    assert len(select([asked], chains, more, iteration=0)[0]) == 2
+    assert len(select([asked], chains, more, iteration=0)[1]) == 2
+
+
+def test_right_chains_are_kept_in_the_order_they_were_sampled() -> None:
+    asked = item(1)
+    chains = {asked.key: [Chain(str(n), p, 3) for n, p in enumerate((0.6, 0.0, 0.99))]}
+    config = TrainConfig(method="star-sft", model="m", verdict_draws=64, pairs_per_order=2)
+    right, _, _ = select([asked], chains, config, iteration=0)
+    assert [chain.text for _, chain in right] == ["0", "2"]
+
+
+class Letters:
+    """Stands for a prompt encoder: a token is a character's number."""
+
+    form_ids = (1, 2)
+    indicator_ids = (65, 66)
+    eos_id = 0
+
+    def text_ids(self, text: str) -> list[int]:
+        return [ord(letter) for letter in text]
+
+
+LETTERS: Any = Letters()
+
+
+def test_a_verdict_row_weighs_the_indicator_alone() -> None:
+    [row] = verdict_rows(item(1), LETTERS, soft=True)
+    assert row["input_ids"] == [1, 2, 3, 65]
+    assert row["token_weights"] == [0, 0, 0, 1.0]
+
+
+def test_a_soft_label_gives_both_verdicts_their_shares_in_either_order() -> None:
+    for swapped in (False, True):
+        one = item(1)
+        one = replace(one, swapped=swapped, row=replace(one.row, p_a=0.75))
+        rows = verdict_rows(one, LETTERS, soft=True)
+        shares = {row["input_ids"][-1]: row["token_weights"][-1] for row in rows}
+        assert shares == ({65: 0.25, 66: 0.75} if swapped else {65: 0.75, 66: 0.25})
+        assert len(verdict_rows(one, LETTERS, soft=False)) == 1
+
+
+def test_an_answer_is_rationale_form_verdict_and_end() -> None:
+    row = chain_row(item(1, first_wins=False), [7, 8], LETTERS, rationale=0.6, verdict=1.0)
+    assert row["input_ids"] == [1, 2, 3, 7, 8, 1, 2, 66, ord("]"), 0]
+    assert row["token_weights"] == pytest.approx([0, 0, 0, 0.1, 0.1, 0.1, 0.1, 1.0, 0.1, 0.1])
+    plain = chain_row(item(1), [7, 8], LETTERS, rationale=0.6, verdict=None)
+    assert plain["token_weights"][3:] == pytest.approx([0.1] * 7)
+
+
+def test_a_written_rationale_names_the_responses_as_shown() -> None:
+    one = item(1, first_wins=False)
+    one = replace(one, row=replace(one.row, rationale="Response {worse} is rude,\n {better} is not."))
+    assert "".join(map(chr, written_ids(one, LETTERS))) == " Response A is rude, B is not."
+
+
+def test_both_orders_of_a_pair_are_in_one_batch_and_every_epoch_is_another() -> None:
+    blocks = [f"p{row // 2}" for row in range(200)]
+    order = PairedOrder(blocks, [10 + row // 2 for row in range(200)], batch_size=8, seed=3)
+    seen = list(order)
+    assert sorted(seen) == list(range(200))
+    assert list(order) == seen
+    for start in range(0, 200, 8):
+        batch = [blocks[row] for row in seen[start : start + 8]]
+        assert all(batch.count(block) == 2 for block in batch)
+    order.set_epoch(1)
+    assert list(order) != seen
+
+
+def test_older_labels_are_replayed_in_their_share_and_never_a_pair_labelled_anew() -> None:
+    rows = make_labelled(20)
+    config = TrainConfig(method="genrm", model="m", replay_share=0.5)
+    chosen = replayed(rows, config, new=rows[:10])
+    assert len(chosen) == 5
+    assert not {row.pair.id for row in chosen} & {row.pair.id for row in rows[:10]}
+    assert chosen == replayed(rows[::-1], config, new=rows[:10])
+    assert len(replayed(rows, replace(config, replay_share=9.0), new=rows[:10])) == 10
 
 
 def test_labelled_files_are_read_plain_and_gzipped(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""STaR-DPO: the judge's own right rationales against its own wrong ones, by TRL's DPO with an SFT anchor."""
+"""STaR-DPO and STaR-IPO: the judge's own right rationales against its own wrong ones, by TRL's DPO trainer.
+
+Options: an SFT anchor on the right rationale, and the loss that is robust to wrong labels.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,7 +40,7 @@ def preference_row(preference: Preference, encoder: PromptEncoder) -> dict[str, 
     return {**row, "length": sum(len(ids) for ids in row.values())}
 
 
-def train_star(
+def train_preferences(
     model: "PreTrainedModel",
     reference: "PreTrainedModel | None",
     preferences: Sequence[Preference],
@@ -50,15 +53,16 @@ def train_star(
 ) -> "tuple[PreTrainedModel, dict[str, Any]]":
     """Train ``model`` against ``reference``, the judge that sampled (None with LoRA: the model without its adapter)."""
     options = arguments(config, folder, rows=len(preferences), device=model.device.type)
-    anchored = config.sft_weight > 0
+    losses, weights = loss_types(config)
     trainer = ChainTrainer(
         model=model,
         ref_model=reference,
         args=DPOConfig(
             **options,
-            beta=config.beta,
-            loss_type=["sigmoid", "sft"] if anchored else ["sigmoid"],
-            loss_weights=[1.0, config.sft_weight] if anchored else None,
+            beta=config.beta or 0.0,
+            loss_type=losses,
+            loss_weights=weights,
+            label_smoothing=config.label_noise,
         ),
         train_dataset=Dataset.from_list([preference_row(preference, encoder) for preference in preferences]),
         processing_class=encoder.tokenizer,
@@ -76,3 +80,11 @@ def train_star(
         "pairs": len(preferences),
         "reward_margin": margins[-1] if margins else None,
     }
+
+
+def loss_types(config: TrainConfig) -> tuple[list[str], list[float]]:
+    """TRL's names of the losses and their weights."""
+    main = "ipo" if config.method == "star-ipo" else "robust" if config.label_noise > 0 else "sigmoid"
+    if config.sft_weight == 0:
+        return [main], [1.0]
+    return [main, "sft"], [1.0, config.sft_weight]

@@ -1,4 +1,7 @@
-"""GenRM: the loss is on the verdict token, with a few rationale rows so that the judge keeps its ability to explain."""
+"""Weighted maximum likelihood by TRL's SFT trainer; the weights of a row's tokens say what is learnt.
+
+GenRM puts them on the verdict token, STaR-SFT and the warm-up on rationales; this module only sees token ids.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +17,7 @@ from genrm_engine.progress import Progress
 from genrm_engine.training.config import TrainConfig
 from genrm_engine.training.head import IGNORED, add_completion_head
 from genrm_engine.training.loop import Reporter, arguments, lora_config, merged, run
+from genrm_engine.training.order import PairedOrder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -39,8 +43,13 @@ class WeightedCollator:
         return {"input_ids": tokens, "attention_mask": mask, "labels": labels, "token_weights": weights}
 
 
-class VerdictTrainer(SFTTrainer):
-    """SFT whose loss weighs each token, divided by the rows of an optimiser step."""
+class WeightedTrainer(SFTTrainer):
+    """SFT whose loss weighs each token, divided by the rows of a step; both orders of a pair are in one batch."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        rows: Any = self.train_dataset if train_dataset is None else train_dataset
+        size = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        return PairedOrder(rows["block"], rows["length"], batch_size=size, seed=self.args.seed)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -53,7 +62,7 @@ class VerdictTrainer(SFTTrainer):
         return (loss, out) if return_outputs else loss
 
 
-def train_genrm(
+def train_weighted(
     model: "PreTrainedModel",
     rows: Sequence[dict[str, Any]],
     *,
@@ -62,17 +71,21 @@ def train_genrm(
     folder: Path,
     progress: Progress,
     span: tuple[float, float],
+    on: str,
 ) -> "tuple[PreTrainedModel, dict[str, Any]]":
-    """Train on weighted rows (``data.verdict_row``, ``data.rationale_row``); the trained model and what was seen."""
+    """Train on weighted rows (``data.verdict_rows``, ``data.chain_row``); the trained model and what was seen.
+
+    ``on`` names what is trained on, for people.
+    """
     options = arguments(config, folder, rows=len(rows), device=model.device.type)
-    trainer = VerdictTrainer(
+    trainer = WeightedTrainer(
         model=model,
         args=SFTConfig(**options, packing=False, dataset_kwargs={"skip_prepare_dataset": True}),
         train_dataset=Dataset.from_list([{**row, "length": len(row["input_ids"])} for row in rows]),
         processing_class=encoder.tokenizer,
         data_collator=WeightedCollator(encoder.pad_id),
         peft_config=lora_config(config),
-        callbacks=[Reporter(progress, span, lambda step, steps: f"Training on verdicts, step {step} of {steps}")],
+        callbacks=[Reporter(progress, span, lambda step, steps: f"Training on {on}, step {step} of {steps}")],
     )
     if model.device.type == "cpu":
         add_completion_head(model)

@@ -1,0 +1,36 @@
+"""What a figure was measured on; nothing here imports PyTorch before it is there anyway."""
+
+import importlib.metadata
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def machine(name: str, device: str, threads: int | None) -> dict[str, Any]:
+    """Name, processor, cores, threads, device and the versions that bear on speed."""
+    return {
+        "name": name or platform.machine(),
+        "processor": _processor(),
+        "cpus": os.cpu_count(),
+        "threads": threads,
+        "device": _gpu() or device,
+        "python": platform.python_version(),
+        "torch": importlib.metadata.version("torch"),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _gpu() -> str:
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return ""
+    return str(torch.cuda.get_device_name(0))

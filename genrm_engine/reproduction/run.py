@@ -1,0 +1,82 @@
+"""The reproduction: choose settings, compute the rows one after the other, draw the table; every step resumes."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from genrm_engine.errors import EngineError
+from genrm_engine.files import write_json
+from genrm_engine.reproduction.presets import Preset, RowSpec, Study
+from genrm_engine.reproduction.rows import Place, read_set, run_row, try_settings
+from genrm_engine.reproduction.table import Result, read_results, summary, write_tables
+
+CHOICES = "choices.json"
+Choices = dict[str, dict[str, dict[str, Any]]]
+
+
+def reproduce(place: Place, preset: Preset, *, only: Sequence[str] = ()) -> dict[str, Any]:
+    """Compute what is missing of the preset's rows (of those named in ``only``, if any); returns the summary.
+
+    Rows without training come first, then those without sampling. After each row the table is written anew.
+    """
+    wanted = _wanted(preset, only)
+    for study in preset.studies:
+        for row in wanted:
+            chosen = choose(place, preset, study, row) if row.train else {}
+            for number in range(study.sampled_folds if row.sampled else study.folds):
+                run_row(place, preset, study, row, number, chosen)
+                tables(place, preset)
+    return tables(place, preset)
+
+
+def tables(place: Place, preset: Preset) -> dict[str, Any]:
+    """Write ``results.json``, ``table.md`` and plots from the rows that are there; no model is needed."""
+    results: dict[str, list[Result]] = {}
+    for study in preset.studies:
+        files = {study.name: study.inside, **study.outside}
+        data = {name: read_set(place, file) for name, file in files.items()}
+        results[study.name] = read_results(place.out / "rows", preset, study, data)
+    write_tables(place.out, preset, results, _choices(place))
+    return summary(preset, results)
+
+
+def choose(place: Place, preset: Preset, study: Study, row: RowSpec) -> Mapping[str, Any]:
+    """The settings of the method's grid with the best accuracy on the inner split (ties: the smaller NLL).
+
+    Kept in ``choices.json``, each candidate as soon as it is measured. Raises EngineError where a test fold of the
+    row has been judged already but the choice is not written down.
+    """
+    known = _choices(place)
+    mine = known.setdefault(study.name, {}).setdefault(row.train, {"candidates": [], "chosen": None})
+    if mine["chosen"] is not None:
+        return dict(mine["chosen"])
+    if any((place.out / "rows").glob(f"{study.name}-{row.name}-*.json")):
+        raise EngineError(f"{place.out}: {row.name} was tested before its settings were chosen")
+    place.out.mkdir(parents=True, exist_ok=True)
+    grid = preset.grid[row.train]
+    tried = [candidate["settings"] for candidate in mine["candidates"]]
+    for number, settings in enumerate(grid):
+        if dict(settings) not in tried:
+            name = f"{row.train}-{number}"
+            mine["candidates"].append(try_settings(place, preset, study, row, settings, name))
+            write_json(place.out / CHOICES, known)
+    best = min(mine["candidates"], key=lambda candidate: (-candidate["accuracy"], candidate["nll"]))
+    mine["chosen"] = best["settings"]
+    write_json(place.out / CHOICES, known)
+    return dict(best["settings"])
+
+
+def _wanted(preset: Preset, only: Sequence[str]) -> list[RowSpec]:
+    names = [row.name for row in preset.rows]
+    unknown = sorted(set(only) - set(names))
+    if unknown:
+        raise EngineError(f"unknown row {', '.join(unknown)}: use some of {', '.join(names)}")
+    return [row for row in preset.rows if not only or row.name in only]
+
+
+def _choices(place: Place) -> Choices:
+    file = place.out / CHOICES
+    if not file.exists():
+        return {}
+    found: Choices = json.loads(file.read_text(encoding="utf-8"))
+    return found

@@ -1,0 +1,292 @@
+"""From the rows' files to pooled figures, comparisons, a Markdown table and plots; needs no model.
+
+Folds are pooled before anything is computed, so every pair counts once; intervals resample groups, or pairs where a
+study says so. Two rows are compared on the pairs that both have judged.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from genrm_engine.evaluation.bootstrap import bootstrap_means, group_sums, interval, mean
+from genrm_engine.evaluation.metrics import Metrics, correct, evaluate
+from genrm_engine.files import write_json
+from genrm_engine.reproduction.presets import Preset, Study
+from genrm_engine.types import Judgement, LabelledPair, Method, as_method
+
+Item = list[float]
+"""p straight, p swapped, votes for A, votes for B, verdicts tried, unparsed; then both p of the first sample alone."""
+LONGER = "longer-wins"
+UNTUNED: Mapping[Method, str] = {"score": "base-score", "cot": "base-cot"}
+
+
+def item_of(judgement: Judgement) -> Item:
+    """A judgement without its texts."""
+    first = {rationale.swapped: rationale.p_a for rationale in judgement.rationales if rationale.sample == 0}
+    numbers = [
+        judgement.p_a_straight,
+        judgement.p_a_swapped,
+        judgement.votes_a,
+        judgement.votes_b,
+        judgement.samples,
+        judgement.unparsed,
+        first.get(False, judgement.p_a_straight),
+        first.get(True, judgement.p_a_swapped),
+    ]
+    return [round(float(number), 5) for number in numbers]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One line of the table: a row's part on all its folds; ``figures`` by the name of the set."""
+
+    row: str
+    title: str
+    part: str
+    method: Method
+    folds: int
+    items: Mapping[str, Mapping[str, Item]]
+    figures: Mapping[str, Metrics]
+    extra: Mapping[str, Mapping[str, Any]]
+    training: Sequence[Mapping[str, Any]]
+
+    @property
+    def name(self) -> str:
+        return f"{self.row}-{self.part}" if self.part else self.row
+
+    def to_json(self) -> dict[str, Any]:
+        sets = {name: {**self.figures[name].to_json(), **self.extra[name]} for name in self.figures}
+        return {"row": self.row, "part": self.part, "title": self.title, "folds": self.folds, "sets": sets}
+
+
+def read_results(
+    folder: Path, preset: Preset, study: Study, data: Mapping[str, Sequence[LabelledPair]]
+) -> list[Result]:
+    """The table's lines, in the preset's order, from the row files that are there; "longer wins" comes first."""
+    found = [_longer(study, data)]
+    for row in preset.rows:
+        files = [folder / f"{study.name}-{row.name}-{number}.json" for number in range(study.folds)]
+        read = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
+        for part in read[0]["parts"] if read else ():
+            title = f"{row.title}, iteration {part}" if part else row.title
+            found.append(_result(row.name, title, part, study, data, read))
+    return _compared(found, study, data)
+
+
+def summary(preset: Preset, results: Mapping[str, Sequence[Result]]) -> dict[str, Any]:
+    """Which rows are there and which are missing, with the headline figures of each study."""
+    rows = {
+        study: {
+            line.name: {"accuracy": line.figures[study].accuracy, "n": line.figures[study].n}
+            for line in lines
+            if study in line.figures
+        }
+        for study, lines in results.items()
+    }
+    wanted = {
+        f"{study.name}/{row.name}/{fold}"
+        for study in preset.studies
+        for row in preset.rows
+        for fold in range(study.sampled_folds if row.sampled else study.folds)
+    }
+    there = {
+        f"{study}/{line.row}/{fold}" for study, lines in results.items() for line in lines for fold in range(line.folds)
+    }
+    return {"preset": preset.name, "studies": rows, "missing": sorted(wanted - there)}
+
+
+def write_tables(
+    out: Path, preset: Preset, results: Mapping[str, Sequence[Result]], choices: Mapping[str, Any]
+) -> None:
+    """Write ``results.json`` and ``table.md`` under ``out``."""
+    written = {
+        **summary(preset, results),
+        "choices": choices,
+        "lines": {study: [line.to_json() for line in lines] for study, lines in results.items()},
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "results.json", written)
+    parts = [markdown(study, results[study.name]) for study in preset.studies]
+    (out / "table.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def markdown(study: Study, lines: Sequence[Result]) -> str:
+    """The study's table: in distribution first, then each set out of distribution."""
+    outside = list(study.outside)
+    head = [
+        "judge", "folds", "n", "accuracy (95 %)", "@1", "vote", "same winner after the swap", "shorter is right",
+        "against untuned", "against longer wins", *outside,
+    ]  # fmt: skip
+    rows = [head, ["---"] * len(head)]
+    for line in lines:
+        rows.append(
+            [line.title, str(line.folds), *_inside(line, study.name), *(_accuracy(line, name) for name in outside)]
+        )
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
+
+
+def _inside(line: Result, study: str) -> list[str]:
+    if study not in line.figures:
+        return [""] * 8
+    figures, extra = line.figures[study], line.extra[study]
+    return [
+        str(figures.n),
+        _accuracy(line, study),
+        _share(extra.get("accuracy_at_1")),
+        _share(extra.get("vote_accuracy")),
+        _share(figures.consistency) if line.row != LONGER else "",
+        _share(figures.accuracy_shorter),
+        _difference(extra.get("against_untuned")),
+        _difference(extra.get("against_longer_wins")),
+    ]
+
+
+def _accuracy(line: Result, name: str) -> str:
+    figures = line.figures.get(name)
+    if figures is None or figures.accuracy is None:
+        return ""
+    return f"{figures.accuracy:.3f} ({figures.accuracy_low:.2f}–{figures.accuracy_high:.2f})"
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _difference(value: Mapping[str, float] | None) -> str:
+    return "" if value is None else f"{value['difference']:+.3f} ({value['low']:+.2f} to {value['high']:+.2f})"
+
+
+def _result(
+    row: str,
+    title: str,
+    part: str,
+    study: Study,
+    data: Mapping[str, Sequence[LabelledPair]],
+    read: Sequence[Mapping[str, Any]],
+) -> Result:
+    method = as_method(read[0]["method"])
+    items: dict[str, dict[str, Item]] = {}
+    for one in read:
+        for name, judged in one["parts"][part]["sets"].items():
+            if name == study.name or one["fold"] == 0:
+                items.setdefault(name, {}).update(judged["items"])
+    figures = {
+        name: _figures(judged, data[name], method, by_pair=_by_pair(study, name)) for name, judged in items.items()
+    }
+    extra = {name: _sampled_figures(judged, data[name], method) for name, judged in items.items()}
+    return Result(row, title, part, method, len(read), items, figures, extra, [one["training"] for one in read])
+
+
+def _longer(study: Study, data: Mapping[str, Sequence[LabelledPair]]) -> Result:
+    """ "The longer one wins", as if it were a judge that is sure of itself."""
+    items: dict[str, dict[str, Item]] = {}
+    for name, rows in data.items():
+        items[name] = {}
+        for row in rows:
+            a, b = len(row.pair.response_a), len(row.pair.response_b)
+            p = 0.5 if a == b else float(a > b)
+            items[name][row.pair.id] = [p, p, p, 1 - p, 1, 0, p, p]
+    figures = {
+        name: _figures(judged, data[name], "score", by_pair=_by_pair(study, name)) for name, judged in items.items()
+    }
+    return Result(LONGER, "longer wins", "", "score", study.folds, items, figures, {name: {} for name in items}, [])
+
+
+def _figures(items: Mapping[str, Item], rows: Sequence[LabelledPair], method: Method, *, by_pair: bool) -> Metrics:
+    judged = [_judgement(pair_id, item, method) for pair_id, item in items.items()]
+    chosen = [row for row in rows if row.pair.id in items]
+    return evaluate(
+        judged,
+        {row.pair.id: row.choice for row in chosen},
+        {} if by_pair else {row.pair.id: row.pair.group for row in chosen},
+        lengths={row.pair.id: (len(row.pair.response_a), len(row.pair.response_b)) for row in chosen},
+    )
+
+
+def _sampled_figures(items: Mapping[str, Item], rows: Sequence[LabelledPair], method: Method) -> dict[str, Any]:
+    """For ``cot``: accuracy with the first sample of each order alone, and by majority vote (a drawn vote is half)."""
+    if method != "cot":
+        return {}
+    choices = {row.pair.id: row.choice for row in rows if row.pair.id in items}
+    first = [correct((items[pair][6] + items[pair][7]) / 2, choice) for pair, choice in choices.items()]
+    shares = {pair: items[pair][2] / max(1.0, items[pair][2] + items[pair][3]) for pair in choices}
+    vote = [
+        correct(shares[pair] if items[pair][2] + items[pair][3] else 0.5, choice) for pair, choice in choices.items()
+    ]
+    return {"accuracy_at_1": mean(first), "vote_accuracy": mean(vote), "samples": int(next(iter(items.values()))[4])}
+
+
+def _judgement(pair_id: str, item: Item, method: Method) -> Judgement:
+    straight, swapped, votes_a, votes_b, samples, unparsed = item[:6]
+    return Judgement(
+        pair_id=pair_id,
+        method=method,
+        p_a=(straight + swapped) / 2,
+        p_a_straight=straight,
+        p_a_swapped=swapped,
+        consistent=(straight - 0.5) * (swapped - 0.5) > 0,
+        votes_a=int(votes_a),
+        votes_b=int(votes_b),
+        samples=int(samples),
+        unparsed=int(unparsed),
+        tokens=0,
+        seconds=0.0,
+    )
+
+
+def _compared(lines: Sequence[Result], study: Study, data: Mapping[str, Sequence[LabelledPair]]) -> list[Result]:
+    """The lines with their differences, in distribution, to the untuned judge (judging alike) and to "longer wins"."""
+    by_name = {line.name: line for line in lines}
+    rows = data[study.name]
+    found = []
+    for line in lines:
+        extra = dict(line.extra[study.name])
+        for label, other in (
+            ("against_untuned", by_name.get(UNTUNED[line.method])),
+            ("against_longer_wins", by_name[LONGER]),
+        ):
+            if other is not None and other.row != line.row and line.row != LONGER:
+                extra[label] = difference(line.items[study.name], other.items[study.name], rows, by_pair=study.by_pair)
+        found.append(
+            Result(
+                line.row,
+                line.title,
+                line.part,
+                line.method,
+                line.folds,
+                line.items,
+                line.figures,
+                {**line.extra, study.name: extra},
+                line.training,
+            )
+        )
+    return found
+
+
+def difference(
+    items: Mapping[str, Item], others: Mapping[str, Item], rows: Sequence[LabelledPair], *, by_pair: bool
+) -> dict[str, float]:
+    """Accuracy of the first minus that of the second on the pairs both have judged, with a 95 % bootstrap interval."""
+    both = [row for row in rows if row.pair.id in items and row.pair.id in others]
+    gaps = {
+        row.pair.id: correct(sum(items[row.pair.id][:2]) / 2, row.choice)
+        - correct(sum(others[row.pair.id][:2]) / 2, row.choice)
+        for row in both
+    }
+    groups = {} if by_pair else {row.pair.id: row.pair.group for row in both}
+    low, high = interval(gaps, groups)
+    draws = bootstrap_means(*group_sums(gaps, groups))
+    return {
+        "n": len(both),
+        "difference": mean(list(gaps.values())),
+        "low": low,
+        "high": high,
+        "p_better": float((draws > 0).mean()),
+    }
+
+
+def _by_pair(study: Study, name: str) -> bool:
+    """Debates are too few to resample: the pairs within them are drawn."""
+    return (study.by_pair and name == study.name) or name == "ukp"

@@ -1,0 +1,153 @@
+"""The reproduction on a tiny model: every row, settings chosen before a test fold is read, resumable, one table."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genrm_engine.errors import EngineError
+from genrm_engine.progress import Progress
+from genrm_engine.reproduction.presets import PRESETS, Preset, Study, preset
+from genrm_engine.reproduction.run import reproduce, tables
+from genrm_engine.reproduction.splits import fold, group_of, inner, some
+from genrm_engine.reproduction.table import difference
+from genrm_engine.training.config import TrainConfig
+from genrm_engine.types import LabelledPair
+from tests.engine.conftest import make_pair
+
+
+def grouped(count: int) -> list[LabelledPair]:
+    rows = []
+    for number in range(count):
+        first = number % 2 == 0
+        rows.append(LabelledPair(make_pair(number, good_first=first, group=f"g{number // 3}"), "a" if first else "b"))
+    return rows
+
+
+def test_every_pair_is_tested_once_and_no_group_is_on_both_sides() -> None:
+    rows = grouped(60)
+    tested = []
+    for number in range(3):
+        train, test = fold(rows, number, folds=3)
+        assert not {group_of(row) for row in train} & {group_of(row) for row in test}
+        assert len(train) + len(test) == len(rows)
+        tested += [row.pair.id for row in test]
+    assert sorted(tested) == sorted(row.pair.id for row in rows)
+    assert fold(rows[::-1], 0, folds=3)[1] == fold(rows, 0, folds=3)[1][::-1]
+
+
+def test_settings_are_chosen_inside_the_training_part() -> None:
+    train, _ = fold(grouped(60), 0, folds=3)
+    learn, valid = inner(train)
+    assert learn
+    assert valid
+    assert not {group_of(row) for row in learn} & {group_of(row) for row in valid}
+    assert len(learn) + len(valid) == len(train)
+    assert [row.pair.id for row in some(train, 7, purpose="x")] == [row.pair.id for row in some(train, 7, purpose="x")]
+    assert len(some(train, 7, purpose="x")) == 7
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_every_setting_of_a_preset_is_a_valid_configuration(name: str) -> None:
+    chosen = preset(name)
+    for row in chosen.rows:
+        if row.train:
+            for settings in chosen.grid[row.train]:
+                TrainConfig.from_json({**chosen.config(row, settings), "model": "m"})
+
+
+def test_an_unknown_preset_is_named() -> None:
+    with pytest.raises(EngineError, match="unknown preset 'tpu'"):
+        preset("tpu")
+
+
+def test_a_difference_is_paired_and_knows_its_sign() -> None:
+    rows = grouped(30)
+    sure: Any = {row.pair.id: [1.0 if row.choice == "a" else 0.0] * 2 for row in rows}
+    wrong: Any = {row.pair.id: [0.0 if row.choice == "a" else 1.0] * 2 for row in rows[:20]}
+    found = difference(sure, wrong, rows, by_pair=False)
+    assert (found["n"], found["difference"], found["p_better"]) == (20, 1.0, 1.0)
+    assert difference(wrong, sure, rows, by_pair=False)["high"] == -1.0
+
+
+TINY = Study("inside", "inside.jsonl", {"outside": "outside.jsonl:g1"}, folds=2, sampled_folds=1, outside_pairs=2)
+
+
+def tiny_preset() -> Preset:
+    quick = {"learning_rate": 1e-3, "epochs": 1.0}
+    methods = ("bradley-terry", "pairrm", "genrm", "star-sft", "rationalizer", "star-dpo")
+    return Preset(
+        name="tiny",
+        studies=(TINY,),
+        samples_per_order=2,
+        max_rationale_tokens=6,
+        iterations=2,
+        grid={method: (quick, {**quick, "learning_rate": 1e-2}) for method in methods},
+        common={"rationale_share": 0.0, "checkpoints": 1},
+    )
+
+
+def place_for(tmp_path: Path, model: Path) -> Any:
+    from genrm_engine.reproduction.rows import Place
+
+    data = tmp_path / "data"
+    data.mkdir(exist_ok=True)
+    for name in ("inside", "outside"):
+        text = "".join(json.dumps(row.to_json()) + "\n" for row in grouped(24))
+        (data / f"{name}.jsonl").write_text(text)
+    models = {"embedded": str(model), "embedded-base": str(model)}
+    progress = Progress(tmp_path / "out")
+    return Place(data, tmp_path / "out", tmp_path / "work", models, progress, device="cpu", threads=1)
+
+
+@pytest.mark.model
+@pytest.mark.timeout(400)
+def test_all_rows_run_once_and_the_table_names_every_judge(tiny_model: Path, tmp_path: Path) -> None:
+    place = place_for(tmp_path, tiny_model)
+    plan = tiny_preset()
+    partly = reproduce(place, plan, only=["genrm"])
+    assert "inside/star-dpo/0" in partly["missing"]
+    file = place.out / "rows" / "inside-genrm-1.json"
+    before = file.read_text()
+    done = reproduce(place, plan)
+    assert done["missing"] == []
+    assert file.read_text() == before, "a finished row is not computed again"
+    results = json.loads((place.out / "results.json").read_text())
+    lines = {line["row"] + line["part"]: line for line in results["lines"]["inside"]}
+    assert {"longer-wins", "base-score", "base-cot", "star-sft1", "star-sft2", "star-dpo2", "pairrm"} <= set(lines)
+    genrm = lines["genrm"]["sets"]["inside"]
+    assert genrm["n"] == 24, "both folds together test every pair"
+    assert {"against_untuned", "against_longer_wins"} <= set(genrm)
+    assert lines["base-cot"]["sets"]["inside"]["samples"] == 4
+    assert lines["star-dpo2"]["sets"]["outside"]["n"] == 2
+    assert "outside" not in lines["star-dpo1"]["sets"]
+    chosen = results["choices"]["inside"]["genrm"]
+    assert len(chosen["candidates"]) == 2
+    assert chosen["chosen"] in [candidate["settings"] for candidate in chosen["candidates"]]
+    row = json.loads((place.out / "rows" / "inside-star-dpo-0.json").read_text())
+    yields = [step["yields"] for step in row["training"]["metrics"]["iterations"]]
+    assert len(yields) == 2
+    assert all({"right", "wrong", "unparsed"} <= set(one) for one in yields)
+    table = (place.out / "table.md").read_text()
+    for title in ("longer wins", "Bradley-Terry", "STaR-DPO, iteration 2"):
+        assert f"| {title} |" in table
+    assert "[good]" not in "".join(path.read_text() for path in place.out.rglob("*.json")), "no texts in results"
+
+
+@pytest.mark.model
+def test_a_choice_after_the_test_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    place = place_for(tmp_path, tiny_model)
+    (place.out / "rows").mkdir(parents=True)
+    (place.out / "rows" / "inside-genrm-0.json").write_text("{}")
+    with pytest.raises(EngineError, match="tested before its settings were chosen"):
+        reproduce(place, tiny_preset(), only=["genrm"])
+    with pytest.raises(EngineError, match="unknown row magic"):
+        reproduce(replace(place, out=tmp_path / "other"), tiny_preset(), only=["magic"])
+
+
+def test_the_table_needs_no_model(tmp_path: Path) -> None:
+    place = place_for(tmp_path, tmp_path)
+    found = tables(place, tiny_preset())
+    assert found["studies"]["inside"]["longer-wins"]["n"] == 24
