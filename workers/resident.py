@@ -8,10 +8,10 @@ import structlog
 from django.conf import settings
 
 from genrm_engine.backends import Backend, load_backend
-from genrm_engine.embedded import ensure_converted
+from genrm_engine.embedded import resolve_model
+from genrm_engine.starter import EMBEDDED
 from genrm_engine.types import BackendSpec
 from labeling.models import JudgeVersion
-from labeling.services.deployments import EMBEDDED
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ def spec_of(judge: JudgeVersion) -> BackendSpec:
 
 
 def weights_of(judge: JudgeVersion) -> Path:
-    """The folder of a judge's weights; the embedded model is converted on its first use."""
-    if judge.base_model == EMBEDDED and judge.method == "base":
-        return ensure_converted(settings.HOME, progress=log.info)
+    """The folder of a judge's weights; the embedded judges are made on their first use."""
+    if judge.base_model in EMBEDDED and judge.method == "base":
+        return Path(resolve_model(judge.base_model, settings.HOME, progress=log.info))
     return Path(settings.HOME, judge.weights)

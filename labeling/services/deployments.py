@@ -8,24 +8,24 @@ from django.db import transaction
 from django.utils import timezone
 
 from genrm_engine.prompts import PROMPT_VERSION, prompt_hash
+from genrm_engine.starter import FOLDERS
 from labeling import jobs
 from labeling.models import Deployment, JudgeVersion, JudgingRequest, Project
 from labeling.models.judges import Method
 from labeling.services import audit, judging
 
-EMBEDDED = "embedded-base"
-
 
 def first_judge(*, backend: str, model: str) -> JudgeVersion:
-    """The judge that new projects begin with: the embedded model, a folder, or a scripted one."""
-    name = model.rstrip("/").rsplit("/", 1)[-1] if backend == "transformers" else model
+    """The judge that new projects begin with: an embedded one, a folder, or a scripted one."""
+    weights = FOLDERS.get(model, model)
+    name = weights.rstrip("/").rsplit("/", 1)[-1] if backend == "transformers" else model
     judge, _created = JudgeVersion.objects.get_or_create(
         name=name[:100],
         defaults={
             "method": "base",
             "backend": backend,
             "base_model": model,
-            "weights": f"judges/{EMBEDDED}" if model == EMBEDDED else model,
+            "weights": weights,
             "prompt_version": PROMPT_VERSION,
             "prompt_hash": prompt_hash(),
             "trainable": backend == "transformers",

@@ -14,16 +14,16 @@ from django.db.migrations.executor import MigrationExecutor
 from django.urls import reverse
 from sesame.utils import get_query_string
 
+from genrm_engine.starter import EMBEDDED
 from labeling.services.demo import load_demo
 from webapp.env import Env, write_private
 from webapp.launch.console import step
 from webapp.launch.errors import CannotLaunch
 
-EMBEDDED_JUDGES = ("embedded", "embedded-base")
 # In a process of its own: its memory goes with it, and this one never loads PyTorch.
 CONVERT = (
-    "import sys; from pathlib import Path; from genrm_engine.embedded import ensure_converted; "
-    "ensure_converted(Path(sys.argv[1]), progress=lambda line: None)"
+    "import sys; from pathlib import Path; from genrm_engine.embedded import resolve_model; "
+    "resolve_model(sys.argv[2], Path(sys.argv[1]), progress=lambda line: None)"
 )
 
 
@@ -35,7 +35,7 @@ def prepare_folder(env: Env, home: Path) -> None:
         current.result = collect_static(home)
     if needs_conversion(env):
         with step("Embedded judge (converted once, about half a minute)") as current:
-            current.result = convert_judge(home)
+            current.result = convert_judge(env.judge_model, home)
     with step("Demo project") as current:
         current.result = load_demo()
     with step("Administrator") as current:
@@ -68,13 +68,13 @@ def collect_static(home: Path) -> str:
 
 
 def needs_conversion(env: Env) -> bool:
-    return env.judge_backend == "transformers" and env.judge_model in EMBEDDED_JUDGES
+    return env.judge_backend == "transformers" and env.judge_model in EMBEDDED
 
 
-def convert_judge(home: Path) -> str:
-    """Convert the embedded judge, the first time."""
+def convert_judge(model: str, home: Path) -> str:
+    """Make the embedded judge, the first time."""
     ran = subprocess.run(
-        [sys.executable, "-c", CONVERT, str(home)],
+        [sys.executable, "-c", CONVERT, str(home), model],
         check=False,
         capture_output=True,
         text=True,
