@@ -21,11 +21,12 @@ from genrm_engine.backends import Backend
 from genrm_engine.backends.client import BadRequest, Client
 from genrm_engine.backends.encoding import PromptEncoder
 from genrm_engine.backends.loading import load_tokenizer
-from genrm_engine.backends.reading import bare, find_verdict, letter_share
+from genrm_engine.backends.reading import bare, letter_share
 from genrm_engine.backends.tokens import TokenBackend, Written
 from genrm_engine.errors import EngineError
 from genrm_engine.prompts import INDICATORS, JudgePrompt
 from genrm_engine.types import BackendSpec, Chain, Sampling
+from genrm_engine.verdicts import split_verdict
 
 ONE_LETTER = " Answer with one letter, A or B, and nothing else."
 LETTER_TOKENS = 5  # some write marks or spaces before the letter
@@ -200,11 +201,11 @@ def letter_of(text: str, steps: Sequence[Step]) -> float:
 
 def chain_of(text: str, steps: Sequence[Step], *, tokens: int) -> Chain:
     """The chain of a reply in free form."""
-    place = find_verdict(text)
-    if place is None:
+    rationale, verdict, letter = split_verdict(text)
+    if verdict is None:
         return Chain(text.strip(), None, tokens)
-    candidates = _candidates_at(text, steps, place.letter)
-    return Chain(text[: place.start].strip(), letter_share(candidates, first=place.first), tokens)
+    candidates = _candidates_at(text, steps, letter)
+    return Chain(rationale.strip(), letter_share(candidates, first=verdict == INDICATORS[0]), tokens)
 
 
 def _candidates_at(text: str, steps: Sequence[Step], place: int) -> dict[str, float]:

@@ -1,38 +1,15 @@
 """From what a server answers to chains: where the verdict stands in a text and which tokens belong to what.
 
-Knows no server and no model; ``verdicts.parse_verdict`` alone decides what counts as a verdict.
+Knows no server and no model; ``verdicts.split_verdict`` alone decides what counts as a verdict.
 """
 
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from genrm_engine.prompts import INDICATORS
 from genrm_engine.types import Chain
-from genrm_engine.verdicts import parse_verdict
-
-_MARK = "Winner:"
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A verdict in a text: the characters where its form begins and where its letter stands, and what it says."""
-
-    start: int
-    letter: int
-    first: bool
-
-
-def find_verdict(text: str) -> Place | None:
-    """The verdict that counts (the last in the asked form); None where ``parse_verdict`` finds none."""
-    named = parse_verdict(text)
-    if named is None:
-        return None
-    start = text.rfind(_MARK)
-    while parse_verdict(text[start:]) is None:
-        start = text.rfind(_MARK, 0, start)
-    return Place(start, text.index(named, start + len(_MARK)), named == INDICATORS[0])
+from genrm_engine.verdicts import split_verdict
 
 
 def share(first: float, second: float) -> float:
@@ -55,18 +32,18 @@ def free_chain(
     A verdict whose letter is another token than the two indicators (``[ A ]``) is taken as it is written: 1.0 or 0.0.
     """
     text = decode(ids)
-    place = find_verdict(opening + text)
-    if place is None or place.letter < len(opening):
+    rationale, verdict, letter = split_verdict(opening + text)
+    if verdict is None or letter < len(opening):
         return Chain(text.strip(), None, len(ids), tuple(ids))
 
     def tokens_to(length: int) -> int:
         """How many tokens it takes to write so many characters after the opening."""
         return bisect_left(range(len(ids)), length, key=lambda count: len(decode(ids[:count])))
 
-    at = tokens_to(place.letter - len(opening) + 1) - 1
-    p_first = share(*indicators[at]) if ids[at] in indicator_ids else float(place.first)
-    rationale = text[: max(0, place.start - len(opening))].rstrip()
-    return Chain(rationale.strip(), p_first, len(ids), tuple(ids[: tokens_to(len(rationale))]))
+    at = tokens_to(letter - len(opening) + 1) - 1
+    p_first = share(*indicators[at]) if ids[at] in indicator_ids else float(verdict == INDICATORS[0])
+    end = max(0, len(rationale) - len(opening))
+    return Chain(text[:end].strip(), p_first, len(ids), tuple(ids[: tokens_to(end)]))
 
 
 def letter_share(candidates: Mapping[str, float], *, first: bool) -> float:

@@ -35,6 +35,10 @@ class TokenBackend(ABC):
         self.encoder = encoder
 
     @abstractmethod
+    def close(self) -> None:
+        """Free what the backend holds."""
+
+    @abstractmethod
     def _complete(self, prompts: Sequence[Sequence[int]], options: dict[str, Any]) -> list[list[Written]]:
         """``options["n"]`` continuations of each prompt, in order."""
 

@@ -82,7 +82,7 @@ def test_its_own_forced_chains_are_one_line_with_the_verdict_of_their_words(
         assert "\n" not in chain.text
         assert 1 <= len(chain.token_ids) <= 16
         assert chain.tokens == len(chain.token_ids) + len(backend.encoder.form_ids)
-        assert reference.encoder.tokenizer.decode(list(chain.token_ids)).strip() == chain.text
+        assert str(reference.encoder.tokenizer.decode(list(chain.token_ids))).strip() == chain.text
     assert len({chain.text for _, chain in rows}) > len(prompts)
     expected = reference._sampler.score([after(reference, prompt, chain.token_ids) for prompt, chain in rows])
     assert [chain.p_first for _, chain in rows] == pytest.approx(expected, abs=TOLERANCE)
