@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from genrm_engine.evaluation.bootstrap import group_of, interval, mean
-from genrm_engine.types import Choice, Judgement
+from genrm_engine.types import Choice, Judgement, LabelledPair
 
 BINS = 10
 _FLOOR = 1e-6
@@ -98,6 +98,16 @@ def evaluate(
         **_length_figures(right, choices, groups, lengths or {}),
         seconds_per_pair=mean([row.seconds for row in rows]),
         tokens_per_pair=mean([float(row.tokens) for row in rows]),
+    )
+
+
+def measure(rows: Sequence[LabelledPair], judgements: Sequence[Judgement]) -> Metrics:
+    """The figures for labelled pairs that carry their own groups and lengths."""
+    return evaluate(
+        judgements,
+        {row.pair.id: row.choice for row in rows},
+        {row.pair.id: row.pair.group for row in rows},
+        lengths={row.pair.id: (len(row.pair.response_a), len(row.pair.response_b)) for row in rows},
     )
 
 

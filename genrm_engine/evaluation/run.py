@@ -1,25 +1,45 @@
-"""Judging a labelled file with one judge and measuring the result, resumable; knows files, not projects."""
+"""Judging labelled files with one judge and measuring the result, resumable; knows files, not projects."""
 
+import json
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from genrm_engine.backends import Backend
+from genrm_engine.errors import EngineError
+from genrm_engine.evaluation.alternative_annotator import EPSILONS
 from genrm_engine.evaluation.bootstrap import mean
-from genrm_engine.evaluation.metrics import Metrics, correct, evaluate
+from genrm_engine.evaluation.metrics import correct, measure
+from genrm_engine.evaluation.report import report
+from genrm_engine.evaluation.sets import JudgedSet, SetFigures, figures_of, pooled, usable
 from genrm_engine.files import append_row, read_appended, read_rows, write_json
+from genrm_engine.formats import DataRow
 from genrm_engine.judge import judge
 from genrm_engine.progress import Progress
 from genrm_engine.prompts import PROMPT_VERSION, prompt_hash
 from genrm_engine.types import Choice, Judgement, JudgeSettings, LabelledPair, Pair
 
+__all__ = ["evaluate_file", "evaluate_sets", "gold_figures", "judge_file", "measure", "read_gold"]
+
 CHUNK = 16
+CALIBRATION = "calibration"
 
 
 def judge_file(
-    pairs: Sequence[Pair], *, backend: Backend, settings: JudgeSettings, file: Path, progress: Progress
+    pairs: Sequence[Pair],
+    *,
+    backend: Backend,
+    settings: JudgeSettings,
+    file: Path,
+    progress: Progress,
+    span: tuple[float, float] = (0.0, 1.0),
 ) -> list[Judgement]:
-    """Judge the pairs that ``file`` does not hold yet and append them; all of the pairs' judgements come back."""
+    """Judge the pairs that ``file`` does not hold yet and append them; all of the pairs' judgements come back.
+
+    ``span`` is the part of the whole run that this is.
+    """
     found = {row["pair_id"]: Judgement.from_json(row) for row in read_appended(file)}
     waiting = [pair for pair in pairs if pair.id not in found]
     waiting.sort(
@@ -32,7 +52,8 @@ def judge_file(
             append_row(file, judgement.to_json())
             found[judgement.pair_id] = judgement
             done += 1
-        progress.say("judging", done / len(pairs), f"Judged {done} of {len(pairs)} pairs", step=done, steps=len(pairs))
+        fraction = span[0] + (span[1] - span[0]) * done / len(pairs)
+        progress.say("judging", fraction, f"Judged {done} of {len(pairs)} pairs", step=done, steps=len(pairs))
     return [found[pair.id] for pair in pairs]
 
 
@@ -52,24 +73,106 @@ def evaluate_file(
     summary = {
         **metrics.to_json(),
         **gold_figures(judgements, gold or {}),
-        "method": settings.method,
-        "samples_per_order": settings.samples_per_order if settings.method == "cot" else None,
-        "prompt_version": PROMPT_VERSION,
-        "prompt_hash": prompt_hash(),
+        **_how(settings),
     }
     write_json(out / "metrics.json", summary)
     progress.say("done", 1.0, f"Measured on {metrics.n} pairs", metrics=summary)
     return summary
 
 
-def measure(rows: Sequence[LabelledPair], judgements: Sequence[Judgement]) -> Metrics:
-    """The figures for labelled pairs that carry their own groups and lengths."""
-    return evaluate(
-        judgements,
-        {row.pair.id: row.choice for row in rows},
-        {row.pair.id: row.pair.group for row in rows},
-        lengths={row.pair.id: (len(row.pair.response_a), len(row.pair.response_b)) for row in rows},
-    )
+def evaluate_sets(
+    sets: Mapping[str, Sequence[DataRow]],
+    *,
+    backend: Backend,
+    settings: JudgeSettings,
+    out: Path,
+    progress: Progress,
+    calibration: Sequence[DataRow] = (),
+    epsilon: float = EPSILONS["skilled"],
+    plots: bool = True,
+) -> dict[str, Any]:
+    """Judge labelled files and measure everything; returns what ``metrics.json`` under ``out`` then holds.
+
+    At the top are the figures over the pairs of all sets (those of ``Metrics``), under ``sets`` each set's own with
+    calibration, length, agreement and the alternative annotator test at ``epsilon``. ``calibration`` are other labelled
+    rows to fit the calibration on; without them it is cross-fitted. Also written: ``report.md``, and for each set a
+    folder with ``judgements.jsonl``, ``metrics.json`` and, with ``plots``, SVG files. Judgements that are there
+    already, from the same settings, are used again. Raises EngineError.
+    """
+    rows = {_folder_name(name): usable(name, given) for name, given in sets.items()}
+    if calibration:
+        rows[CALIBRATION] = usable(CALIBRATION, calibration)
+    _same_settings(out, settings)
+    judged = _judge_sets(rows, backend=backend, settings=settings, out=out, progress=progress)
+    fitted_on = judged.pop(CALIBRATION, None)
+    found = {}
+    for name, one in judged.items():
+        figures = figures_of(one, fitted_on=fitted_on, epsilon=epsilon)
+        found[name] = _written(out / name, figures, one.judgements, plots=plots)
+    overall = {**pooled(judged).to_json(), **_how(settings)}
+    summary = {**overall, "sets": found}
+    write_json(out / "metrics.json", summary)
+    (out / "report.md").write_text(report(overall, found), encoding="utf-8")
+    progress.say("done", 1.0, f"Measured on {overall['n']} pairs", metrics=overall)
+    return summary
+
+
+def _judge_sets(
+    sets: Mapping[str, Sequence[DataRow]], *, backend: Backend, settings: JudgeSettings, out: Path, progress: Progress
+) -> dict[str, JudgedSet]:
+    """One set after the other; the progress runs over all of them."""
+    total = max(1, sum(len(rows) for rows in sets.values()))
+    found: dict[str, JudgedSet] = {}
+    done = 0
+    for name, rows in sets.items():
+        span = (done / total, (done + len(rows)) / total)
+        file = out / name / "judgements.jsonl"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pairs = [row.pair for row in rows]
+        judgements = judge_file(pairs, backend=backend, settings=settings, file=file, progress=progress, span=span)
+        found[name] = JudgedSet(rows, judgements)
+        done += len(rows)
+    return found
+
+
+def _written(folder: Path, figures: SetFigures, judgements: Sequence[Judgement], *, plots: bool) -> dict[str, Any]:
+    """One set's figures as they were written, beside its plots."""
+    from genrm_engine.evaluation.plots import plot_length, plot_position, plot_reliability
+
+    found = figures.to_json()
+    write_json(folder / "metrics.json", found)
+    if plots and figures.calibration is not None:
+        plot_reliability(folder / "reliability.svg", figures.calibration)
+    if plots and figures.length is not None:
+        plot_length(folder / "length.svg", figures.length)
+    if plots:
+        plot_position(folder / "position.svg", judgements)
+    return found
+
+
+def _how(settings: JudgeSettings) -> dict[str, Any]:
+    return {
+        "method": settings.method,
+        "samples_per_order": settings.samples_per_order if settings.method == "cot" else None,
+        "prompt_version": PROMPT_VERSION,
+        "prompt_hash": prompt_hash(),
+    }
+
+
+def _same_settings(out: Path, settings: JudgeSettings) -> None:
+    """Judgements of other settings must not be mixed into this run's."""
+    file = out / "settings.json"
+    wanted = {**asdict(settings), "prompt_hash": prompt_hash()}
+    if file.exists() and json.loads(file.read_text(encoding="utf-8")) != wanted:
+        raise EngineError(f"{out} holds judgements made with other settings or prompts: choose another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(file, wanted)
+
+
+def _folder_name(name: str) -> str:
+    if name == CALIBRATION or not re.fullmatch(r"\w[\w.-]*", name):
+        raise EngineError(f"a set cannot be named {name!r}: use letters, digits, dots and dashes")
+    return name
 
 
 def gold_figures(judgements: Sequence[Judgement], gold: Mapping[str, Choice]) -> dict[str, Any]:

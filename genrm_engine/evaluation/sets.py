@@ -1,0 +1,102 @@
+"""All figures of one set of judged pairs, and of several sets together; knows rows and judgements, no model or file."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from genrm_engine.errors import EngineError
+from genrm_engine.evaluation.agreement import Agreement, agreement, labels_of
+from genrm_engine.evaluation.alternative_annotator import (
+    EPSILONS,
+    AlternativeAnnotatorTest,
+    alternative_annotator_test,
+)
+from genrm_engine.evaluation.calibration import Calibration, calibrate
+from genrm_engine.evaluation.length import LengthFigures, by_length
+from genrm_engine.evaluation.metrics import Metrics, measure
+from genrm_engine.evaluation.report import notes
+from genrm_engine.formats import DataRow
+from genrm_engine.types import Judgement, LabelledPair
+
+LEAST_GROUPS = 10
+"""With fewer independent groups a bootstrap by group says little, and a note says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedSet:
+    """The rows of one data file that have a label or a consensus, with one judge's judgements of them."""
+
+    rows: Sequence[DataRow]
+    judgements: Sequence[Judgement]
+
+    @property
+    def labelled(self) -> list[LabelledPair]:
+        """The pairs whose consensus is A or B."""
+        return [pair for row in self.rows if (pair := row.labelled()) is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class SetFigures:
+    """What was measured on one set; None where its labels do not allow it."""
+
+    metrics: Metrics
+    calibration: Calibration | None
+    length: LengthFigures | None
+    agreement: Agreement | None
+    alternative_annotator_test: AlternativeAnnotatorTest | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The headline figures at the top, the rest under their names, and ``notes`` on how to read them."""
+        parts = {
+            "calibration": self.calibration,
+            "length": self.length,
+            "agreement": self.agreement,
+            "alternative_annotator_test": self.alternative_annotator_test,
+        }
+        found = {**self.metrics.to_json(), **{name: part and part.to_json() for name, part in parts.items()}}
+        return {**found, "notes": notes(found, least_groups=LEAST_GROUPS)}
+
+
+def usable(name: str, rows: Sequence[DataRow]) -> list[DataRow]:
+    """The rows that say anything to measure against; EngineError where a pair stands in the set twice."""
+    found = {row.pair.id: row for row in rows if row.choice is not None or row.labels}
+    if len(found) < sum(row.choice is not None or bool(row.labels) for row in rows):
+        raise EngineError(f"{name} holds a pair twice: every pair needs an id of its own")
+    return list(found.values())
+
+
+def figures_of(
+    judged: JudgedSet, *, fitted_on: JudgedSet | None = None, epsilon: float = EPSILONS["skilled"]
+) -> SetFigures:
+    """Everything of one set; calibration is fitted on ``fitted_on`` where it is given, else cross-fitted."""
+    labelled = judged.labelled
+    several = any(len(labels_of(row)) > 1 for row in judged.rows)
+    others = None if fitted_on is None else (fitted_on.judgements, fitted_on.labelled)
+    return SetFigures(
+        metrics=measure(labelled, judged.judgements),
+        calibration=calibrate(judged.judgements, labelled, others=others) if labelled else None,
+        length=by_length(judged.judgements, labelled) if labelled else None,
+        agreement=agreement(judged.judgements, judged.rows) if judged.rows else None,
+        alternative_annotator_test=(
+            alternative_annotator_test(judged.judgements, judged.rows, epsilon=epsilon) if several else None
+        ),
+    )
+
+
+def pooled(sets: Mapping[str, JudgedSet]) -> Metrics:
+    """The figures over the pairs of all sets; ids and groups of different sets are different ones."""
+    rows = [
+        replace(row, pair=replace(row.pair, id=f"{name}/{row.pair.id}", group=_within(name, row.pair.group)))
+        for name, judged in sets.items()
+        for row in judged.labelled
+    ]
+    judgements = [
+        replace(judgement, pair_id=f"{name}/{judgement.pair_id}")
+        for name, judged in sets.items()
+        for judgement in judged.judgements
+    ]
+    return measure(rows, judgements)
+
+
+def _within(name: str, group: str) -> str:
+    return f"{name}/{group}" if group else ""
