@@ -81,6 +81,8 @@ def replay(
     judged = {row.pair_id: row for row in full if row.pair_id in choices and (not scored or row.pair_id in scored)}
     if not judged:
         raise EngineError("no pair has a full vote, a human choice and, where scores are given, a score")
+    if len({row.samples for row in judged.values()}) > 1:
+        raise EngineError("the pairs have different numbers of samples: a vote that stopped early cannot be replayed")
     pairs = {pair: _Recorded.of(judged[pair]) for pair in sorted(judged)}
     baseline = {pair: recorded.vote(_SETTINGS["off"]) for pair, recorded in pairs.items()}
     rules = _rules(pairs, baseline, judged, scored, thresholds, margins)
