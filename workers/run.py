@@ -121,7 +121,7 @@ def _evaluate(run: TrainingRun, folder: Path, judge: JudgeVersion, who: str) -> 
     out = folder / who
     arguments = ["evaluate", "--model", str(weights_of(judge)), "--data", str(folder / "holdout.jsonl")]
     arguments += ["--method", method, "--samples", str(max(1, run.project.samples_per_order))]
-    arguments += ["--device", settings.ENV.device]
+    arguments += ["--device", settings.ENV.device, "--plain"]
     (folder / "rubric.txt").write_text(str(run.config.get("rubric", "")), encoding="utf-8")
     arguments += ["--rubric", str(folder / "rubric.txt")]
     _engine(run, arguments, out, phase=who)

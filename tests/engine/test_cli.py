@@ -21,7 +21,7 @@ def data(tmp_path: Path) -> Path:
 
 def test_evaluate_writes_judgements_and_figures(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    command = ["evaluate", "--model", "scripted:oracle", "--data", str(data), "--out", str(out), "--json"]
+    command = ["evaluate", "--model", "scripted:oracle", "--data", str(data), "--out", str(out), "--plain", "--json"]
     assert main(command) == 0
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (figures["n"], figures["accuracy"], figures["consistency"]) == (20, 1.0, 1.0)
@@ -35,7 +35,7 @@ def test_evaluate_goes_on_with_what_is_judged_already(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    command = ["--data", str(data), "--out", str(out), "--json"]
+    command = ["--data", str(data), "--out", str(out), "--plain", "--json"]
     assert main(["evaluate", "--model", "scripted:crash:1", *command]) == 1
     assert "crashed" in capsys.readouterr().err
     done = (out / "judgements.jsonl").read_text().splitlines()
@@ -89,6 +89,69 @@ def test_waiting_for_the_device_tells_who_holds_it(data: Path, tmp_path: Path) -
     assert rows[-1]["phase"] == "done"
 
 
+def test_evaluate_measures_several_files_and_writes_a_report(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.jsonl"
+    other.write_text("".join(data.read_text().splitlines(keepends=True)[:10]))
+    out = tmp_path / "out"
+    command = ["evaluate", "--model", "scripted:longer", "--data", str(data), str(other), "--out", str(out), "--json"]
+    assert main(command) == 0
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert {"accuracy", "accuracy_low", "accuracy_high", "consistency", "longer_wins", "n"} <= set(figures)
+    assert figures["n"] == 30
+    assert figures["accuracy"] == pytest.approx(figures["longer_wins"]), "the judge is that baseline"
+    assert set(figures["sets"]) == {"data", "other"}
+    assert "| other |" in (out / "report.md").read_text()
+    for plot in ("reliability.svg", "length.svg", "position.svg"):
+        assert (out / "data" / plot).read_text().lstrip().startswith("<?xml")
+
+
+def test_compare_is_paired_and_needs_no_model(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("oracle", "longer"):
+        judged = ["judge", "--model", f"scripted:{name}", "--in", str(data), "--out", str(tmp_path / f"{name}.jsonl")]
+        assert main(judged) == 0
+    files = ["--first", str(tmp_path / "oracle.jsonl"), "--second", str(tmp_path / "longer.jsonl"), "--data", str(data)]
+    assert main(["compare", *files, "--json", "--out", str(tmp_path / "compared.json")]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found == json.loads((tmp_path / "compared.json").read_text())
+    assert found["accuracy"]["first"] == 1.0
+    assert found["accuracy"]["difference"] == pytest.approx(1.0 - found["accuracy"]["second"])
+    (tmp_path / "empty.jsonl").write_text("")
+    assert main(["compare", "--first", str(tmp_path / "empty.jsonl"), *files[2:]]) == 2
+    assert "holds no judgement" in capsys.readouterr().err
+
+
+def test_the_python_entrances_judge_and_measure(data: Path) -> None:
+    from genrm_engine import JudgeSettings, load_judge, read_labelled
+
+    rows = read_labelled(data)
+    with load_judge("scripted:oracle") as judge:
+        [judgement] = judge.judge([rows[0].pair], JudgeSettings(method="cot", samples_per_order=2))
+        assert len(judgement.rationales) == 4
+        assert judge.evaluate(rows).accuracy == 1.0
+
+
+def test_settings_of_a_training_run_come_from_file_and_options(tmp_path: Path) -> None:
+    from argparse import Namespace
+
+    from genrm_engine.commands.train import config_row
+    from genrm_engine.errors import EngineError
+
+    (tmp_path / "config.json").write_text('{"method": "genrm", "model": "m", "epochs": 2.0}')
+    given = {"method": None, "model": "other", "device": None, "threads": 1}
+    options = Namespace(config=tmp_path / "config.json", set=["epochs=0.5", "warm_up=file.jsonl"], **given)
+    assert config_row(options) == {
+        "method": "genrm",
+        "model": "other",
+        "epochs": 0.5,
+        "warm_up": "file.jsonl",
+        "threads": 1,
+    }
+    with pytest.raises(EngineError, match="NAME=VALUE"):
+        config_row(Namespace(config=None, set=["epochs"], **given))
+
+
 LIGHT = [
     "genrm_engine",
     "genrm_engine.types",
@@ -101,16 +164,34 @@ LIGHT = [
     "genrm_engine.device",
     "genrm_engine.embedded",
     "genrm_engine.cli",
+    "genrm_engine.commands.reproduce",
+    "genrm_engine.formats",
+    "genrm_engine.starter",
     "genrm_engine.backends",
     "genrm_engine.files",
     "genrm_engine.weights",
 ]
 
 
+HEAVY = {
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "vllm",
+    "sklearn",
+    "matplotlib",
+    "django",
+    "celery",
+    "redis",
+}
+
+
 def test_nothing_light_imports_a_heavy_library() -> None:
     code = (
         f"import importlib, sys\nfor name in {LIGHT!r}: importlib.import_module(name)\n"
-        "found = {'torch', 'transformers', 'trl', 'peft', 'datasets', 'django', 'celery', 'redis'} & set(sys.modules)\n"
+        f"found = {HEAVY!r} & set(sys.modules)\n"
         "sys.exit(', '.join(sorted(found)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
