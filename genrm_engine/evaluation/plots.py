@@ -42,7 +42,10 @@ class Point:
 
 
 def plot_reliability(file: Path, calibration: Calibration) -> None:
-    """Observed share of A against the predicted one, as the judge says it and after the calibrations that were done."""
+    """Observed share of A against the predicted one, as the judge says it and after the calibrations that were done.
+
+    Intervals are drawn for the first alone, to keep the three apart.
+    """
     drawn: list[tuple[str, Reliability | None, str, str]] = [
         ("as judged", calibration.before, BLUE, "o-"),
         ("temperature", calibration.after_temperature, VERMILION, "s--"),
@@ -52,9 +55,11 @@ def plot_reliability(file: Path, calibration: Calibration) -> None:
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
         for name, reliability, color, dash in drawn:
             if reliability is not None:
-                _bins(axes, reliability.curve, f"{name}, ECE {reliability.ece:.3f}", color, dash)
+                label = f"{name}, ECE {reliability.ece:.3f}"
+                first = reliability is calibration.before
+                _bins(axes, reliability.curve, label, color, dash, intervals=first)
         axes.set(xlabel="P(A is better)", ylabel="share of A among the labels", xlim=(0, 1), ylim=(0, 1))
-        axes.legend(loc="upper left")
+        _legend(axes)
 
 
 def plot_length(file: Path, figures: LengthFigures) -> None:
@@ -64,7 +69,7 @@ def plot_length(file: Path, figures: LengthFigures) -> None:
         _bins(axes, figures.judge, "judge", BLUE, "o-")
         _bins(axes, figures.longer_wins, "the longer one wins", VERMILION, "s--")
         axes.set(xlabel="difference in length, as a share of the longer", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
-        axes.legend(loc="lower right")
+        _legend(axes)
 
 
 def plot_position(file: Path, judgements: Sequence[Judgement]) -> None:
@@ -90,7 +95,7 @@ def plot_position(file: Path, judgements: Sequence[Judgement]) -> None:
             )
         axes.set(xlabel="P(A is better), A shown first", ylabel="P(A is better), B shown first")
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-        axes.legend(loc="upper left")
+        _legend(axes)
 
 
 def plot_learning(
@@ -106,13 +111,13 @@ def plot_learning(
     with _axes(file) as axes:
         for name, level in (levels or {}).items():
             axes.axhline(level, color=GREY, linewidth=0.8)
-            axes.annotate(name, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
+            axes.annotate(name, (0, level), xycoords=("axes fraction", "data"), ha="left", va="bottom", fontsize=7)
         for (name, points), (color, dash) in zip(lines.items(), dashes, strict=False):
             _line(axes, [(each.x, each.y, each.low, each.high) for each in points], name, color, dash)
         axes.set(xlabel=x, ylabel=y)
         places = sorted({point.x for points in lines.values() for point in points})
         axes.set_xticks(places, [f"{place:g}" for place in places])
-        axes.legend(loc="lower right")
+        _legend(axes)
 
 
 @contextmanager
@@ -127,8 +132,14 @@ def _axes(file: Path) -> Iterator["Axes"]:
         figure.savefig(file, format="svg", dpi=200, metadata={"Date": None, "Creator": None})
 
 
-def _bins(axes: "Axes", bins: Sequence[Bin], name: str, color: str, dash: str) -> None:
-    _line(axes, [(each.x, each.y, each.low, each.high) for each in bins], name, color, dash)
+def _legend(axes: "Axes") -> None:
+    """Above the axes, where it hides no point."""
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+
+
+def _bins(axes: "Axes", bins: Sequence[Bin], name: str, color: str, dash: str, *, intervals: bool = True) -> None:
+    points = [(each.x, each.y, *((each.low, each.high) if intervals else (None, None))) for each in bins]
+    _line(axes, points, name, color, dash)
 
 
 def _line(
@@ -143,7 +154,7 @@ def _line(
     axes.errorbar(
         [point[0] for point in points],
         [point[1] for point in points],
-        yerr=[below, above],
+        yerr=[below, above] if any(below) or any(above) else None,
         fmt=dash,
         color=color,
         label=name,
