@@ -217,7 +217,9 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 def _processes() -> Any:
     """Accelerate's view of the processes, connected with a patience that outlasts sampling."""
+    import torch
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
 
-    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=LONGEST_WAIT)
+    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
+    return PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
