@@ -42,7 +42,15 @@ NOT_ASKED = st.sampled_from(
         "Winner:",
     ]
 )
-OTHER_LANGUAGES = ["获胜者：[A]", "Победитель: [A]", "الفائز: [A]", "Gewinner: [A]", "winner: [A]", "Winner：[A]", "[[A]]"]
+OTHER_LANGUAGES = [
+    "获胜者：[A]",
+    "Победитель: [A]",
+    "الفائز: [A]",
+    "Gewinner: [A]",
+    "winner: [A]",
+    "Winner：[A]",
+    "[[A]]",
+]
 PLAIN = st.text(alphabet=st.characters(exclude_characters="W", exclude_categories=["Cs"]))
 
 
