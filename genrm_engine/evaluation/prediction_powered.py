@@ -7,7 +7,7 @@ over the whole list is theirs times (n + N) / N. The authors' package is not use
 (numba) and a downloader, and knows no groups.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from genrm_engine.errors import EngineError
 from genrm_engine.evaluation.bootstrap import group_sums
+from genrm_engine.formats import DataRow
+from genrm_engine.types import Judgement
 
 Floats = NDArray[np.float64]
 LEAST_GROUPS = 2
@@ -58,43 +60,66 @@ def powered_mean(
 
     ``labels`` are known for a part of the items, which must have been drawn at random: each with its probability in
     ``probabilities``, or, without them, all with the same. Groups must have been drawn independently of each other.
-    For a win rate the label of a pair is 1 where the model's response won, one half for a tie and 0 where it lost, and
-    the prediction is the judge's probability that it wins. The interval is that of a t distribution with as many
+    The interval is that of a t distribution with as many
     degrees of freedom as there are labelled groups, less one. Raises EngineError where the labels are too few or do not
     belong to items.
     """
-    items = sorted(predictions)
     _check(labels, predictions, probabilities)
+    items = sorted(predictions)
     predicted = np.array([predictions[item] for item in items])
     label = np.array([labels.get(item, 0.0) for item in items])
     weights = _weights(items, labels, probabilities)
-    center, predicted_center = float(np.mean(weights * label)), float(np.mean(weights * predicted))
-    # The estimate is center − power·mean(correction); both parts as deviations, so that groups can be summed.
-    plain = weights * (label - center)
-    correction = weights * (predicted - predicted_center) - (predicted - float(np.mean(predicted)))
-    plain_sums, correction_sums = (_sums(items, values, groups) for values in (plain, correction))
-    variance = float(correction_sums @ correction_sums)
-    power = max(0.0, float(plain_sums @ correction_sums) / variance) if variance > 0 else 0.0
+    center, judged = float(np.mean(weights * label)), float(np.mean(weights * predicted))
+    # The estimate is center − power·(judged − mean of all predictions): both parts as deviations, summed by group.
+    plain = _sums(items, weights * (label - center), groups)
+    shift = _sums(items, weights * (predicted - judged) - (predicted - float(np.mean(predicted))), groups)
+    power = max(0.0, float(plain @ shift) / float(shift @ shift)) if shift.any() else 0.0
+    estimate = center - power * (judged - float(np.mean(predicted)))
     labelled_groups = len(group_sums(labels, groups)[0])
-    quantile = _quantile(labelled_groups, confidence)
-    estimate = center + power * (float(np.mean(predicted)) - predicted_center)
-    error, plain_error = (
-        _standard_error(sums, len(items), labelled_groups)
-        for sums in (plain_sums - power * correction_sums, plain_sums)
-    )
+    half = _half_width(plain - power * shift, len(items), labelled_groups, confidence)
+    plain_half = _half_width(plain, len(items), labelled_groups, confidence)
     return PoweredMean(
         n=len(labels),
         items=len(items),
         groups=labelled_groups,
         estimate=estimate,
-        low=estimate - quantile * error,
-        high=estimate + quantile * error,
+        low=estimate - half,
+        high=estimate + half,
         power=power,
         classical=center,
-        classical_low=center - quantile * plain_error,
-        classical_high=center + quantile * plain_error,
-        effective_n=len(labels) * (plain_error / error) ** 2 if error > 0 else float(len(labels)),
+        classical_low=center - plain_half,
+        classical_high=center + plain_half,
+        effective_n=len(labels) * (plain_half / half) ** 2 if half > 0 else float(len(labels)),
     )
+
+
+def win_rate(
+    model: str,
+    rows: Sequence[DataRow],
+    judgements: Sequence[Judgement],
+    *,
+    probabilities: Mapping[str, float] | None = None,
+    confidence: float = 0.95,
+) -> PoweredMean:
+    """How often the model's response wins, over the judged rows of which it wrote exactly one response.
+
+    Rows with a ``choice`` are the human-labelled part (a tie is half a win), see ``powered_mean`` for what that part
+    must be. Raises EngineError.
+    """
+    p_a = {judgement.pair_id: judgement.p_a for judgement in judgements}
+    sides = {
+        row.pair.id: (row, row.models[0] == model)
+        for row in rows
+        if row.pair.id in p_a and row.models is not None and row.models.count(model) == 1
+    }
+    predictions = {item: p_a[item] if is_a else 1 - p_a[item] for item, (_, is_a) in sides.items()}
+    labels = {
+        item: 0.5 if row.choice == "tie" else float((row.choice == "a") == is_a)
+        for item, (row, is_a) in sides.items()
+        if row.choice is not None
+    }
+    groups = {item: row.pair.group for item, (row, _) in sides.items()}
+    return powered_mean(labels, predictions, groups, probabilities=probabilities, confidence=confidence)
 
 
 def _check(
@@ -121,14 +146,11 @@ def _sums(items: list[str], values: Floats, groups: Mapping[str, str]) -> Floats
     return group_sums(dict(zip(items, values.tolist(), strict=True)), groups)[0]
 
 
-def _standard_error(sums: Floats, items: int, labelled_groups: int) -> float:
-    """Of a mean over the items whose deviations, which add up to nothing, are given as sums by group."""
-    return float(np.sqrt(labelled_groups / (labelled_groups - 1) * (sums @ sums))) / items
-
-
-def _quantile(groups: int, confidence: float) -> float:
+def _half_width(sums: Floats, items: int, labelled_groups: int, confidence: float) -> float:
+    """Of the interval of a mean over the items whose deviations, which add up to nothing, are given by group."""
     from scipy.stats import t
 
-    if groups < LEAST_GROUPS:
-        raise EngineError(f"human labels are needed in at least {LEAST_GROUPS} groups, not {groups}")
-    return float(t.ppf((1 + confidence) / 2, groups - 1))
+    if labelled_groups < LEAST_GROUPS:
+        raise EngineError(f"human labels are needed in at least {LEAST_GROUPS} groups, not {labelled_groups}")
+    error = float(np.sqrt(labelled_groups / (labelled_groups - 1) * (sums @ sums))) / items
+    return error * float(t.ppf((1 + confidence) / 2, labelled_groups - 1))

@@ -5,7 +5,10 @@ import pytest
 from scipy.stats import t
 
 from genrm_engine.errors import EngineError
-from genrm_engine.evaluation.prediction_powered import powered_mean
+from genrm_engine.evaluation.prediction_powered import powered_mean, win_rate
+from genrm_engine.formats import DataRow, Label
+from genrm_engine.types import Message, Pair
+from tests.engine.conftest import make_judgement
 
 
 def named(values: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> dict[str, float]:
@@ -103,3 +106,25 @@ def test_with_every_item_labelled_it_is_the_mean() -> None:
     assert found.estimate == pytest.approx(2 / 3)
     assert found.classical == pytest.approx(2 / 3)
     assert found.power == 0
+
+
+def test_a_model_s_win_rate_counts_its_own_side_and_ties_half() -> None:
+    def row(number: int, models: tuple[str, str], choice: Label | None) -> DataRow:
+        return DataRow(Pair(f"p{number}", (Message("user", "q"),), "x", "y"), choice, models=models)
+
+    rows = [
+        row(0, ("new", "old"), "a"),
+        row(1, ("old", "new"), "a"),
+        row(2, ("old", "new"), "tie"),
+        row(3, ("new", "old"), "a"),
+        row(4, ("new", "old"), None),
+        row(5, ("old", "other"), "a"),
+        row(6, ("new", "new"), "a"),
+    ]
+    judgements = [make_judgement(each.pair.id, 0.8) for each in rows]
+    found = win_rate("new", rows, judgements)
+    assert (found.n, found.items) == (4, 5)
+    assert found.classical == pytest.approx((1 + 0 + 0.5 + 1) / 4)
+    # Predictions for "new": 0.8 and 0.8 where it won, 0.2 twice where it did not, 0.8 for the pair without a label.
+    assert found.estimate == pytest.approx(found.classical + found.power * ((3 * 0.8 + 2 * 0.2) / 5 - 0.5))
+    assert found.power > 0
