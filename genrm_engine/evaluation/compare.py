@@ -9,7 +9,7 @@ from typing import Any
 
 from genrm_engine.errors import EngineError
 from genrm_engine.evaluation.bootstrap import bootstrap_means, bounds, group_of, group_sums, mean
-from genrm_engine.evaluation.metrics import correct, longer_right, negative_log_likelihood
+from genrm_engine.evaluation.metrics import correct, lengths_of, longer_right, negative_log_likelihood
 from genrm_engine.types import Choice, Judgement, LabelledPair
 
 
@@ -61,13 +61,12 @@ def compare(first: Sequence[Judgement], second: Sequence[Judgement], rows: Seque
     """Compare two judges on the pairs of ``rows`` that both have judged; EngineError where there is none."""
     one = {row.pair_id: row for row in first}
     two = {row.pair_id: row for row in second}
-    shared = {row.pair.id: row for row in rows if row.pair.id in one and row.pair.id in two}
+    shared = [row for row in rows if row.pair.id in one and row.pair.id in two]
     if not shared:
         raise EngineError("the two judges have no labelled pair in common")
-    choices = {item: row.choice for item, row in shared.items()}
-    groups = {item: row.pair.group for item, row in shared.items()}
-    lengths = {item: (len(row.pair.response_a), len(row.pair.response_b)) for item, row in shared.items()}
-    baseline = longer_right(choices, lengths)
+    choices = {row.pair.id: row.choice for row in shared}
+    groups = {row.pair.id: row.pair.group for row in shared}
+    baseline = longer_right(choices, {row.pair.id: lengths_of(row) for row in shared})
 
     def differ(figure: Callable[[Judgement, Choice], float], items: Sequence[str]) -> Difference:
         return _difference(
@@ -76,14 +75,15 @@ def compare(first: Sequence[Judgement], second: Sequence[Judgement], rows: Seque
             groups,
         )
 
+    items = list(choices)
     shorter = [item for item, won in baseline.items() if won == 0]
     longer = [item for item, won in baseline.items() if won == 1]
     return Comparison(
-        n=len(shared),
-        groups=len({group_of(item, groups) for item in shared}),
-        accuracy=differ(_right, list(shared)),
-        consistency=differ(_consistent, list(shared)),
-        nll=differ(_nll, list(shared)),
+        n=len(items),
+        groups=len({group_of(item, groups) for item in items}),
+        accuracy=differ(_right, items),
+        consistency=differ(_consistent, items),
+        nll=differ(_nll, items),
         accuracy_shorter=differ(_right, shorter) if shorter else None,
         accuracy_longer=differ(_right, longer) if longer else None,
         **_mcnemar({item: (_right(one[item], choice), _right(two[item], choice)) for item, choice in choices.items()}),

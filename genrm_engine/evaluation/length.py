@@ -10,7 +10,7 @@ from typing import Any
 
 from genrm_engine.evaluation.bootstrap import interval, mean
 from genrm_engine.evaluation.curves import Bin, binned, even_edges
-from genrm_engine.evaluation.metrics import correct, longer_right
+from genrm_engine.evaluation.metrics import correct, lengths_of, longer_right
 from genrm_engine.types import Judgement, LabelledPair
 
 BINS = 5
@@ -41,7 +41,7 @@ def by_length(judgements: Sequence[Judgement], rows: Sequence[LabelledPair], *, 
     """
     p_a = {judgement.pair_id: judgement.p_a for judgement in judgements}
     judged = {row.pair.id: row for row in rows if row.pair.id in p_a}
-    lengths = {item: (len(row.pair.response_a), len(row.pair.response_b)) for item, row in judged.items()}
+    lengths = {item: lengths_of(row) for item, row in judged.items()}
     groups = {item: row.pair.group for item, row in judged.items()}
     right = {item: correct(p_a[item], row.choice) for item, row in judged.items()}
     baseline = longer_right({item: row.choice for item, row in judged.items()}, lengths)

@@ -107,8 +107,13 @@ def measure(rows: Sequence[LabelledPair], judgements: Sequence[Judgement]) -> Me
         judgements,
         {row.pair.id: row.choice for row in rows},
         {row.pair.id: row.pair.group for row in rows},
-        lengths={row.pair.id: (len(row.pair.response_a), len(row.pair.response_b)) for row in rows},
+        lengths={row.pair.id: lengths_of(row) for row in rows},
     )
+
+
+def lengths_of(row: LabelledPair) -> tuple[int, int]:
+    """The lengths of A and B, in characters."""
+    return len(row.pair.response_a), len(row.pair.response_b)
 
 
 def negative_log_likelihood(p_a: float, choice: Choice) -> float:
