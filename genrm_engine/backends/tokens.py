@@ -85,7 +85,7 @@ class TokenBackend(ABC):
 
     def _free_chain(self, prompt: JudgePrompt, written: Written) -> Chain:
         ids = written.token_ids
-        if ids and ids[-1] in self._special:
+        if ids and ids[-1] in self._turn_ends:
             ids = ids[:-1]
         return free_chain(
             prompt.opening,
@@ -114,8 +114,8 @@ class TokenBackend(ABC):
         return str(self.encoder.tokenizer.decode(list(ids), skip_special_tokens=True))
 
     @cached_property
-    def _special(self) -> frozenset[int]:
-        return frozenset({*self.encoder.tokenizer.all_special_ids, self.encoder.eos_id})
+    def _turn_ends(self) -> frozenset[int]:
+        return frozenset(self.encoder.end_ids())
 
     @cached_property
     def _ends(self) -> frozenset[int]:
