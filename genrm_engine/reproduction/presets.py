@@ -118,13 +118,17 @@ PRESETS: Mapping[str, Preset] = {
         max_rationale_tokens=40,
         iterations=3,
         grid={
-            "genrm": (*_grid((6e-5, 1e-4), rationale_share=0.0), *_grid((6e-5,), (2.0,), rationale_share=0.0)),
-            "bradley-terry": _grid((3e-5, 1e-4), (2.0,)),
-            "pairrm": _grid((3e-5, 1e-4), (2.0,)),
-            "star-sft": _grid((3e-5, 1e-4)),
-            "rationalizer": _grid((3e-5, 1e-4)),
-            "star-dpo": _grid((1e-5, 3e-5)),
+            "genrm": (
+                *_grid((4e-4,), (1.0, 2.0), rationale_share=0.0, balance_length=False),
+                *_grid((4e-4,), (2.0,), rationale_share=0.0),
+            ),
+            "bradley-terry": _grid((4e-4, 1e-3), (2.0,)),
+            "pairrm": _grid((4e-4, 1e-3), (2.0,)),
+            "star-sft": _grid((1e-4, 4e-4)),
+            "rationalizer": _grid((1e-4, 4e-4)),
+            "star-dpo": _grid((5e-5, 2e-4)),
         },
+        common={"lora": True, "micro_batch_size": 8},
     ),
     "h100": Preset(
         name="h100",

@@ -12,6 +12,7 @@ from typing import Any
 
 from genrm_engine.evaluation.bootstrap import bootstrap_means, group_sums, interval, mean
 from genrm_engine.evaluation.metrics import Metrics, correct, evaluate
+from genrm_engine.evaluation.plots import Point, plot_learning
 from genrm_engine.files import write_json
 from genrm_engine.reproduction.presets import Preset, Study
 from genrm_engine.types import Judgement, LabelledPair, Method, as_method
@@ -100,7 +101,7 @@ def summary(preset: Preset, results: Mapping[str, Sequence[Result]]) -> dict[str
 def write_tables(
     out: Path, preset: Preset, results: Mapping[str, Sequence[Result]], choices: Mapping[str, Any]
 ) -> None:
-    """Write ``results.json`` and ``table.md`` under ``out``."""
+    """Write ``results.json``, ``table.md`` and a learning curve of each study with iterations under ``out``."""
     written = {
         **summary(preset, results),
         "choices": choices,
@@ -108,8 +109,24 @@ def write_tables(
     }
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "results.json", written)
+    for study in preset.studies:
+        _plot(out / f"{study.name}-iterations.svg", study.name, results[study.name])
     parts = [markdown(study, results[study.name]) for study in preset.studies]
     (out / "table.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def _plot(file: Path, study: str, lines: Sequence[Result]) -> None:
+    """Accuracy over the iterations of the STaR methods, beside the judge that was not trained."""
+    curves: dict[str, list[Point]] = {}
+    for line in lines:
+        figures = line.figures.get(study)
+        if line.part and figures is not None and figures.accuracy is not None:
+            title = line.title.partition(",")[0]
+            point = Point(float(line.part), figures.accuracy, figures.accuracy_low, figures.accuracy_high)
+            curves.setdefault(title, []).append(point)
+    if curves:
+        levels = {line.title: line.figures[study].accuracy for line in lines if line.name in UNTUNED.values()}
+        plot_learning(file, curves, levels={name: level for name, level in levels.items() if level is not None})
 
 
 def markdown(study: Study, lines: Sequence[Result]) -> str:
@@ -135,7 +152,7 @@ def _inside(line: Result, study: str) -> list[str]:
         str(figures.n),
         _accuracy(line, study),
         _share(extra.get("accuracy_at_1")),
-        _share(extra.get("vote_accuracy")),
+        _share(figures.vote_accuracy),
         _share(figures.consistency) if line.row != LONGER else "",
         _share(figures.accuracy_shorter),
         _difference(extra.get("against_untuned")),
@@ -206,16 +223,12 @@ def _figures(items: Mapping[str, Item], rows: Sequence[LabelledPair], method: Me
 
 
 def _sampled_figures(items: Mapping[str, Item], rows: Sequence[LabelledPair], method: Method) -> dict[str, Any]:
-    """For ``cot``: accuracy with the first sample of each order alone, and by majority vote (a drawn vote is half)."""
+    """For ``cot``: accuracy with the first sample of each order alone."""
     if method != "cot":
         return {}
-    choices = {row.pair.id: row.choice for row in rows if row.pair.id in items}
-    first = [correct((items[pair][6] + items[pair][7]) / 2, choice) for pair, choice in choices.items()]
-    shares = {pair: items[pair][2] / max(1.0, items[pair][2] + items[pair][3]) for pair in choices}
-    vote = [
-        correct(shares[pair] if items[pair][2] + items[pair][3] else 0.5, choice) for pair, choice in choices.items()
-    ]
-    return {"accuracy_at_1": mean(first), "vote_accuracy": mean(vote), "samples": int(next(iter(items.values()))[4])}
+    judged = [row for row in rows if row.pair.id in items]
+    first = [correct((items[row.pair.id][6] + items[row.pair.id][7]) / 2, row.choice) for row in judged]
+    return {"accuracy_at_1": mean(first), "samples": int(next(iter(items.values()))[4])}
 
 
 def _judgement(pair_id: str, item: Item, method: Method) -> Judgement:

@@ -133,6 +133,7 @@ def test_all_rows_run_once_and_the_table_names_every_judge(tiny_model: Path, tmp
     table = (place.out / "table.md").read_text()
     for title in ("longer wins", "Bradley-Terry", "STaR-DPO, iteration 2"):
         assert f"| {title} |" in table
+    assert (place.out / "inside-iterations.svg").read_text().lstrip().startswith("<?xml")
     assert "[good]" not in "".join(path.read_text() for path in place.out.rglob("*.json")), "no texts in results"
 
 
