@@ -69,8 +69,9 @@ def test_migrated_database_is_left_alone() -> None:
     assert prepare.migrate() == "up to date"
 
 
-def test_only_the_embedded_judge_is_converted() -> None:
-    assert prepare.needs_conversion(Env(judge_backend="transformers", judge_model="embedded-base"))
+def test_only_the_embedded_judges_are_made() -> None:
+    for name in ("embedded", "embedded-base"):
+        assert prepare.needs_conversion(Env(judge_backend="transformers", judge_model=name))
     assert not prepare.needs_conversion(Env(judge_backend="transformers", judge_model="models/my-own"))
     assert not prepare.needs_conversion(Env(judge_backend="scripted", judge_model="scripted:longer"))
 
@@ -78,4 +79,4 @@ def test_only_the_embedded_judge_is_converted() -> None:
 def test_failed_conversion_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepare, "CONVERT", "raise SystemExit('no such model file')")
     with pytest.raises(CannotLaunch, match=r"could not be converted: no such model file$"):
-        prepare.convert_judge(tmp_path)
+        prepare.convert_judge("embedded", tmp_path)
