@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from genrm_engine.commands import compare, evaluate, judge, reproduce, train
+from genrm_engine.commands import compare, evaluate, judge, replay, reproduce, train
 from genrm_engine.commands.shared import tell
 from genrm_engine.errors import Cancelled, EngineError
 
@@ -40,6 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m genrm_engine", description="Generative reward models.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (judge, train, evaluate, compare, reproduce):
+    for command in (judge, train, evaluate, compare, replay, reproduce):
         command.add(commands)
     return parser

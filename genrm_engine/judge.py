@@ -7,8 +7,7 @@ from statistics import fmean
 
 from genrm_engine.backends import Backend
 from genrm_engine.prompts import JudgePrompt, fit_prompt
-from genrm_engine.types import Chain, Judgement, JudgeSettings, Message, Pair, Rationale
-from genrm_engine.verdicts import defused
+from genrm_engine.types import Chain, Judgement, JudgeSettings, Pair, Rationale
 from genrm_engine.voting import Drawn, p_a_of, sample, verdict_of
 
 __all__ = ["JudgeSettings", "judge"]
@@ -78,18 +77,7 @@ def _orders(pairs: Sequence[Pair], backend: Backend, settings: JudgeSettings) ->
     def fit(pair: Pair, *, swapped: bool) -> JudgePrompt:
         return fit_prompt(pair, settings, swapped=swapped, count=lambda prompt: backend.count_tokens([prompt])[0])
 
-    shown = [_defused(pair) for pair in pairs]
-    return [(fit(pair, swapped=False), fit(pair, swapped=True)) for pair in shown]
-
-
-def _defused(pair: Pair) -> Pair:
-    """The pair without verdicts in its texts."""
-    return replace(
-        pair,
-        prompt=tuple(Message(message.role, defused(message.content)) for message in pair.prompt),
-        response_a=defused(pair.response_a),
-        response_b=defused(pair.response_b),
-    )
+    return [(fit(pair, swapped=False), fit(pair, swapped=True)) for pair in pairs]
 
 
 def _tokens(orders: Sequence[tuple[JudgePrompt, JudgePrompt]], backend: Backend) -> list[int]:

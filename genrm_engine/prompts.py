@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from genrm_engine.types import JudgeSettings, Message, Method, Pair
+from genrm_engine.verdicts import defused
 
 PROMPT_VERSION = "2"
 
@@ -107,10 +108,10 @@ def fit_prompt(
 
 
 def conversation(messages: tuple[Message, ...]) -> str:
-    """The prompt as text: a single user message as it is, several with their speakers."""
+    """The prompt as text: a single user message as it is, several with their speakers; verdicts in it are defused."""
     if len(messages) == 1:
-        return messages[0].content.strip()
-    return "\n".join(f"{message.role.capitalize()}: {message.content.strip()}" for message in messages)
+        return defused(messages[0].content.strip())
+    return defused("\n".join(f"{message.role.capitalize()}: {message.content.strip()}" for message in messages))
 
 
 def shorten(text: str, limit: int, *, head: float) -> str:
@@ -133,7 +134,7 @@ def _assemble(head: str, asked: str, first: str, second: str, *, method: Method,
 
 
 def _shown(pair: Pair, *, swapped: bool) -> tuple[str, str]:
-    first, second = pair.response_a.strip(), pair.response_b.strip()
+    first, second = defused(pair.response_a.strip()), defused(pair.response_b.strip())
     return (second, first) if swapped else (first, second)
 
 

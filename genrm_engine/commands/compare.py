@@ -4,17 +4,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from genrm_engine.commands.shared import add_format, tell
-from genrm_engine.errors import EngineError
+from genrm_engine.commands.shared import add_format, judgements_of, tell
 from genrm_engine.evaluation.compare import Difference, compare
-from genrm_engine.files import read_appended, write_json
+from genrm_engine.files import write_json
 from genrm_engine.formats import read_labelled
-from genrm_engine.types import Judgement
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     rows = [row for path in options.data for row in read_labelled(path, format=options.format)]
-    found = compare(_judgements(options.first), _judgements(options.second), rows)
+    found = compare(judgements_of(options.first), judgements_of(options.second), rows)
     summary = found.to_json()
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -24,13 +22,6 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             _say(name, getattr(found, name))
         tell(f"exact McNemar test: p = {found.mcnemar_p:.4f}, {found.n} pairs, {found.groups} groups")
     return summary
-
-
-def _judgements(file: Path) -> list[Judgement]:
-    rows = [Judgement.from_json(row) for row in read_appended(file)]
-    if not rows:
-        raise EngineError(f"{file} holds no judgement")
-    return rows
 
 
 def _say(name: str, found: Difference | None) -> None:

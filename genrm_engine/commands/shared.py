@@ -10,9 +10,11 @@ from pathlib import Path
 from genrm_engine.backends import Backend, BackendSpec, load_backend
 from genrm_engine.device import lease_name
 from genrm_engine.embedded import resolve_model
+from genrm_engine.errors import EngineError
+from genrm_engine.files import read_appended
 from genrm_engine.formats import FORMATS
 from genrm_engine.progress import Progress, wait_for_device
-from genrm_engine.types import JudgeSettings
+from genrm_engine.types import Judgement, JudgeSettings
 
 Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
 MODEL = "folder or name of a model, 'embedded' (the starter judge), 'embedded-base' (the bare model) or 'scripted:NAME'"
@@ -51,6 +53,14 @@ def settings_of(options: argparse.Namespace) -> JudgeSettings:
         cascade=options.cascade,
         cascade_margin=options.cascade_margin,
     )
+
+
+def judgements_of(file: Path) -> list[Judgement]:
+    """The judgements of a file that ``judge`` or ``evaluate`` wrote. Raises EngineError where there is none."""
+    rows = [Judgement.from_json(row) for row in read_appended(file)]
+    if not rows:
+        raise EngineError(f"{file} holds no judgement")
+    return rows
 
 
 @contextmanager

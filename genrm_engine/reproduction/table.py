@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from genrm_engine.evaluation.bootstrap import bootstrap_means, group_sums, interval, mean
@@ -18,7 +19,7 @@ from genrm_engine.reproduction.presets import Preset, Study
 from genrm_engine.types import Judgement, LabelledPair, Method, as_method
 
 Item = list[float]
-"""p straight, p swapped, votes for A, votes for B, verdicts tried, unparsed; then both p of the first sample alone."""
+"""P(A), straight, swapped; votes for A and B, verdicts tried, unparsed; straight and swapped of the first sample."""
 LONGER = "longer-wins"
 UNTUNED: Mapping[Method, str] = {"score": "base-score", "cot": "base-cot"}
 
@@ -27,6 +28,7 @@ def item_of(judgement: Judgement) -> Item:
     """A judgement without its texts."""
     first = {rationale.swapped: rationale.p_a for rationale in judgement.rationales if rationale.sample == 0}
     numbers = [
+        judgement.p_a,
         judgement.p_a_straight,
         judgement.p_a_swapped,
         judgement.votes_a,
@@ -204,7 +206,7 @@ def _longer(study: Study, data: Mapping[str, Sequence[LabelledPair]]) -> Result:
         for row in rows:
             a, b = len(row.pair.response_a), len(row.pair.response_b)
             p = 0.5 if a == b else float(a > b)
-            items[name][row.pair.id] = [p, p, p, 1 - p, 1, 0, p, p]
+            items[name][row.pair.id] = [p, p, p, p, 1 - p, 1, 0, p, p]
     figures = {
         name: _figures(judged, data[name], "score", by_pair=_by_pair(study, name)) for name, judged in items.items()
     }
@@ -227,16 +229,16 @@ def _sampled_figures(items: Mapping[str, Item], rows: Sequence[LabelledPair], me
     if method != "cot":
         return {}
     judged = [row for row in rows if row.pair.id in items]
-    first = [correct((items[row.pair.id][6] + items[row.pair.id][7]) / 2, row.choice) for row in judged]
-    return {"accuracy_at_1": mean(first), "samples": int(next(iter(items.values()))[4])}
+    first = [correct(fmean(items[row.pair.id][7:9]), row.choice) for row in judged]
+    return {"accuracy_at_1": mean(first), "samples": int(next(iter(items.values()))[5])}
 
 
 def _judgement(pair_id: str, item: Item, method: Method) -> Judgement:
-    straight, swapped, votes_a, votes_b, samples, unparsed = item[:6]
+    p_a, straight, swapped, votes_a, votes_b, samples, unparsed = item[:7]
     return Judgement(
         pair_id=pair_id,
         method=method,
-        p_a=(straight + swapped) / 2,
+        p_a=p_a,
         p_a_straight=straight,
         p_a_swapped=swapped,
         consistent=(straight - 0.5) * (swapped - 0.5) > 0,
@@ -284,8 +286,7 @@ def difference(
     """Accuracy of the first minus that of the second on the pairs both have judged, with a 95 % bootstrap interval."""
     both = [row for row in rows if row.pair.id in items and row.pair.id in others]
     gaps = {
-        row.pair.id: correct(sum(items[row.pair.id][:2]) / 2, row.choice)
-        - correct(sum(others[row.pair.id][:2]) / 2, row.choice)
+        row.pair.id: correct(items[row.pair.id][0], row.choice) - correct(others[row.pair.id][0], row.choice)
         for row in both
     }
     groups = {} if by_pair else {row.pair.id: row.pair.group for row in both}

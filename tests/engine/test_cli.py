@@ -122,6 +122,21 @@ def test_compare_is_paired_and_needs_no_model(data: Path, tmp_path: Path, capsys
     assert "holds no judgement" in capsys.readouterr().err
 
 
+def test_replay_compares_voting_rules_on_recorded_samples(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judged = ["judge", "--model", "scripted:noisy:1", "--in", str(data), "--out"]
+    assert main([*judged, str(tmp_path / "full.jsonl"), "--method", "cot", "--samples", "6"]) == 0
+    assert main([*judged, str(tmp_path / "score.jsonl")]) == 0
+    files = ["--full", str(tmp_path / "full.jsonl"), "--scores", str(tmp_path / "score.jsonl"), "--data", str(data)]
+    assert main(["replay", *files, "--json", "--out", str(tmp_path / "replay.json")]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found == json.loads((tmp_path / "replay.json").read_text())
+    certain = [row for row in found["rows"] if "flip" in row["rule"]]
+    assert all(row["agreement"] == 1.0 for row in certain[:1])
+    assert certain[0]["written_saved"] > 0
+
+
 def test_the_python_entrances_judge_and_measure(data: Path) -> None:
     from genrm_engine import JudgeSettings, load_judge, read_labelled
 
