@@ -59,22 +59,22 @@ def test_a_rationalizer_is_told_the_answer_and_trained_without_it(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from genrm_engine.backends.transformers import TransformersBackend
-    from genrm_engine.training import stages
+    from genrm_engine.training import likelihood
 
     asked: list[str] = []
-    generate = TransformersBackend.generate
-    monkeypatch.setattr(
-        TransformersBackend,
-        "generate",
-        lambda self, prompts, sampling: (
-            asked.extend(prompt.user for prompt in prompts) or generate(self, prompts, sampling)
-        ),
-    )
     rows: list[dict[str, Any]] = []
-    fit = stages.train_weighted
-    monkeypatch.setattr(
-        stages, "train_weighted", lambda model, given, **known: rows.extend(given) or fit(model, given, **known)
-    )
+    generate, weighted = TransformersBackend.generate, likelihood.train_weighted
+
+    def watched(self: Any, prompts: Any, sampling: Any) -> Any:
+        asked.extend(prompt.user for prompt in prompts)
+        return generate(self, prompts, sampling)
+
+    def fitted(model: Any, given: Any, **known: Any) -> Any:
+        rows.extend(given)
+        return weighted(model, given, **known)
+
+    monkeypatch.setattr(TransformersBackend, "generate", watched)
+    monkeypatch.setattr("genrm_engine.training.stages.train_weighted", fitted)
     about = run(config_of(tiny_model, "rationalizer"), tmp_path)
     assert len(asked) == 24
     assert all("The better response is " in text for text in asked)
