@@ -20,7 +20,7 @@ from genrm_engine.prompts import JudgePrompt, build_prompt
 from genrm_engine.types import Chain, JudgeSettings, Pair, Sampling
 from tests.serving.conftest import KEY, SERVED, vllm_server
 
-pytestmark = [pytest.mark.serving, pytest.mark.model, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.serving, pytest.mark.model, pytest.mark.timeout(900)]
 TOLERANCE = 0.05
 SAME_BACKEND = 0.03  # other neighbours in the batch
 
