@@ -13,8 +13,8 @@ __all__ = ["Backend", "BackendSpec", "Chain", "Sampling", "load_backend"]
 class Backend(Protocol):
     """A loaded model that can be asked for verdicts; results come in the order of the prompts."""
 
-    def score(self, prompts: Sequence[JudgePrompt]) -> list[float]:
-        """P(indicator "A") against "B" right after each prompt's opening."""
+    def score(self, prompts: Sequence[JudgePrompt]) -> Sequence[float | None]:
+        """P(indicator "A") against "B" right after each prompt's opening; None where a server's answer names neither."""
 
     def generate(self, prompts: Sequence[JudgePrompt], sampling: Sampling) -> list[list[Chain]]:
         """``sampling.samples`` rationales per prompt, each with the verdict forced after it or read from it."""

@@ -32,7 +32,6 @@ ONE_LETTER = " Answer with one letter, A or B, and nothing else."
 LETTER_TOKENS = 5  # some write marks or spaces before the letter
 VERDICT_TOKENS = 24  # room for the verdict's line after a rationale
 CANDIDATES = 20  # the most that OpenAI's interface lists
-UNREAD = 0.5
 _LETTER = re.compile(r"\b[AB]\b")
 # Where a server refuses an option by its name: what is sent instead (None: nothing).
 _INSTEAD: dict[str, str | None] = {"max_tokens": "max_completion_tokens", "top_logprobs": None, "logprobs": None}
@@ -95,8 +94,8 @@ class ChatBackend:
         self._instead: dict[str, str | None] = {}
         self._settled = False
 
-    def score(self, prompts: Sequence[JudgePrompt]) -> list[float]:
-        """P(A) at the letter that the judge answers with; 0.5 where it answers with none."""
+    def score(self, prompts: Sequence[JudgePrompt]) -> list[float | None]:
+        """P(A) at the letter that the judge answers with; None where it answers with none."""
         options = {"max_tokens": LETTER_TOKENS, "temperature": 0.0}
         answers = self._ask([self._body(prompt.user + ONE_LETTER, options) for prompt in prompts])
         return [letter_of(*_reply(choices_of(answer, 1, self.client)[0])) for answer in answers]
@@ -190,13 +189,13 @@ def _reply(choice: Mapping[str, Any]) -> tuple[str, list[Step]]:
     return text, steps
 
 
-def letter_of(text: str, steps: Sequence[Step]) -> float:
-    """P(A) of a reply that should be one letter."""
+def letter_of(text: str, steps: Sequence[Step]) -> float | None:
+    """P(A) of a reply that should be one letter; None where it is none."""
     for token, candidates in steps:
         if bare(token) in INDICATORS:
             return letter_share(candidates, first=bare(token) == INDICATORS[0])
     found = _LETTER.search(text)
-    return UNREAD if found is None else float(found.group() == INDICATORS[0])
+    return None if found is None else float(found.group() == INDICATORS[0])
 
 
 def chain_of(text: str, steps: Sequence[Step], *, tokens: int) -> Chain:

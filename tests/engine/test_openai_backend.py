@@ -229,7 +229,7 @@ def test_a_chat_score_is_the_share_of_a_among_the_candidates(server: FakeServer,
 
 def test_without_log_probabilities_a_letter_is_one_or_nothing_is_read(server: FakeServer, chat: ChatBackend) -> None:
     server.replies = [said("The answer: B."), said("A"), said("Both Are fine")]
-    assert [chat.score([SCORE])[0] for _ in range(3)] == [0.0, 1.0, 0.5]
+    assert [chat.score([SCORE])[0] for _ in range(3)] == [0.0, 1.0, None]
 
 
 def test_a_chat_verdict_is_the_last_in_the_asked_form(server: FakeServer, chat: ChatBackend) -> None:

@@ -135,7 +135,8 @@ def test_soft_labels_hold_the_judge_back(tiny_model: Path, tmp_path: Path) -> No
         from genrm_engine.prompts import build_prompt
 
         scores = backend.score([build_prompt(row.pair, method="score") for row in rows])
-        chosen = [score if row.choice == "a" else 1 - score for row, score in zip(rows, scores, strict=True)]
+        pairs = [(row.choice, score) for row, score in zip(rows, scores, strict=True) if score is not None]
+        chosen = [score if choice == "a" else 1 - score for choice, score in pairs]
         probabilities[soft] = sum(chosen) / len(chosen)
     assert probabilities[True] == pytest.approx(0.75, abs=0.1)
     assert probabilities[False] > 0.9
