@@ -14,7 +14,7 @@ class Backend(Protocol):
     """A loaded model that can be asked for verdicts; results come in the order of the prompts."""
 
     def score(self, prompts: Sequence[JudgePrompt]) -> Sequence[float | None]:
-        """P(indicator "A") against "B" right after each prompt's opening; None where a server's answer names neither."""
+        """P(indicator "A") against "B" right after each prompt's opening; None where an answer names neither."""
 
     def generate(self, prompts: Sequence[JudgePrompt], sampling: Sampling) -> list[list[Chain]]:
         """``sampling.samples`` rationales per prompt, each with the verdict forced after it or read from it."""
@@ -33,9 +33,10 @@ def load_backend(spec: BackendSpec) -> Backend:
 
         return ScriptedBackend(spec.model)
     if spec.kind == "transformers":
+        from genrm_engine.backends.heads import HeadBackend, head_of
         from genrm_engine.backends.transformers import TransformersBackend
 
-        return TransformersBackend(spec)
+        return TransformersBackend(spec) if head_of(spec.model) is None else HeadBackend(spec)
     if spec.kind == "vllm":
         from genrm_engine.backends.vllm import VLLMBackend
 
