@@ -28,6 +28,23 @@ LONGEST_WAIT = timedelta(days=7)
 """How long a process waits for another one, which may be sampling rationales for hours."""
 WATCHED = {"rewards/margins": "reward_margin", "reward": "reward", "accuracy": "accuracy"}
 """What progress tells beside the loss, by TRL's name of it."""
+ALWAYS: dict[str, Any] = {
+    "lr_scheduler_type": "cosine",
+    "adam_beta2": 0.95,
+    "bf16": True,
+    "max_length": None,
+    "train_sampling_strategy": "group_by_length",
+    "length_column_name": "length",
+    "remove_unused_columns": False,
+    "logging_steps": 1,
+    "save_strategy": "steps",
+    "save_total_limit": 2,
+    "report_to": [],
+    "disable_tqdm": True,
+    "log_level": "error",
+    "ddp_timeout": int(LONGEST_WAIT.total_seconds()),
+}
+"""TRL's options that no configuration changes."""
 
 
 def world_size() -> int:
@@ -75,34 +92,21 @@ def arguments(config: TrainConfig, folder: Path, *, rows: int, device: str) -> d
     on_cpu = device == "cpu"
     micro, accumulated = batches(config)
     return {
+        **ALWAYS,
         "output_dir": str(folder),
         "per_device_train_batch_size": micro,
         "gradient_accumulation_steps": accumulated,
         "max_steps": steps,
         "learning_rate": config.learning_rate,
-        "lr_scheduler_type": "cosine",
         "warmup_steps": round(steps * config.warmup_ratio),
         "weight_decay": config.weight_decay,
         "max_grad_norm": config.max_grad_norm,
-        "adam_beta2": 0.95,
         "seed": config.seed,
         "data_seed": config.seed,
-        "train_sampling_strategy": "group_by_length",
-        "length_column_name": "length",
-        "remove_unused_columns": False,
-        "logging_steps": 1,
-        "save_strategy": "steps",
         "save_steps": max(1, -(-steps // (config.checkpoints + 1))),
-        "save_total_limit": 2,
-        "bf16": True,
         "use_cpu": on_cpu,
         "gradient_checkpointing": not on_cpu,
         "dataloader_pin_memory": not on_cpu,
-        "max_length": None,
-        "report_to": [],
-        "disable_tqdm": True,
-        "log_level": "error",
-        "ddp_timeout": int(LONGEST_WAIT.total_seconds()),
     }
 
 
