@@ -125,7 +125,9 @@ class HeadBackend:
             for rows in batches(ids, tokens=self._tokens):
                 given = padded([ids[row] for row in rows], self.encoder.pad_id)
                 with torch.inference_mode():
-                    out = self.model(**{name: value.to(self.model.device) for name, value in given.items()}, use_cache=False)
+                    out = self.model(
+                        **{name: value.to(self.model.device) for name, value in given.items()}, use_cache=False
+                    )
                 for row, logit in zip(rows, out.logits[:, 0].float().tolist(), strict=True):
                     found[row] = logit
         except RuntimeError as error:
@@ -165,4 +167,3 @@ def _read_exactly(model: "PreTrainedModel") -> None:
 
 def _responses(prompt: JudgePrompt) -> tuple[tuple[str, str], tuple[str, str]]:
     return (prompt.asked, prompt.first), (prompt.asked, prompt.second)
-

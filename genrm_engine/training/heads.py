@@ -53,9 +53,9 @@ class HeadTrainer(RewardTrainer):
         return dataset
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        rows = self.train_dataset if train_dataset is None else train_dataset
+        rows: Any = self.train_dataset if train_dataset is None else train_dataset
         size = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        return PairedOrder(rows["block"], rows["length"], batch_size=size, seed=self.args.data_seed)
+        return PairedOrder(rows["block"], rows["length"], batch_size=size, seed=self.args.seed)
 
     def compute_loss(
         self,
@@ -92,7 +92,7 @@ def load_head_model(model: str, *, kind: str, config: TrainConfig) -> "PreTraine
     with suppress_seqcls_warning(), torch.random.fork_rng():
         torch.manual_seed(config.seed)
         loaded = load_classifier(model, dtype=dtype, device=local_device(config.device), pad_token_id=pad_id)
-    loaded.score.float()  # type: ignore[operator, union-attr]
+    loaded.score.float()
     setattr(loaded.config, HEAD, kind)
     return loaded
 
