@@ -71,6 +71,9 @@ def consistency_reward(
     return found
 
 
+REWARDS: list[Any] = [verdict_reward, consistency_reward]
+
+
 class VerdictTrainer(GRPOTrainer):
     """GRPO on token ids of the judge's prompts, in the order of the data set: both orders of a pair are neighbours."""
 
@@ -96,13 +99,12 @@ def train_grpo(
     answers at once. Raises EngineError where a step cannot hold whole pairs.
     """
     questions = questions_of_a_step(items, config)
-    count = questions * config.samples_per_order
-    answers = replace(config, batch_size=count, micro_batch_size=math.gcd(count, config.micro_batch_size))
-    options = arguments(answers, folder, rows=len(items) * config.samples_per_order, device=model.device.type)
+    counted, answers = _counting_answers(config, questions), len(items) * config.samples_per_order
+    options = arguments(counted, folder, rows=answers, device=model.device.type)
     rows = question_rows(items, config, encoder, count=questions * options["max_steps"])
     trainer = VerdictTrainer(
         model=model,
-        reward_funcs=[verdict_reward, consistency_reward],
+        reward_funcs=REWARDS,
         args=_settings(config, options, encoder),
         train_dataset=Dataset.from_list(rows),
         processing_class=encoder.tokenizer,
@@ -161,6 +163,12 @@ def _quicken(*models: Any) -> None:
         if model is not None:
             add_completion_head(model)
             model.forward.__func__.__wrapped__ = type(model).forward  # generation reads there what it may ask for
+
+
+def _counting_answers(config: TrainConfig, questions: int) -> TrainConfig:
+    """The configuration with answers for rows: so many questions a step, each with ``samples_per_order`` answers."""
+    count = questions * config.samples_per_order
+    return replace(config, batch_size=count, micro_batch_size=math.gcd(count, config.micro_batch_size))
 
 
 def _settings(config: TrainConfig, options: dict[str, Any], encoder: PromptEncoder) -> GRPOConfig:
