@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         tell(f"error: {error}")
         return 1
-    if options.json:
+    if options.json and os.environ.get("RANK", "0") == "0":
         sys.stdout.write(json.dumps(summary, ensure_ascii=False) + "\n")
     return 0
 

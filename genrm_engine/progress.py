@@ -15,13 +15,17 @@ SAY_AGAIN_SECONDS = 10.0
 class Progress:
     """One JSON object a line: time, phase, fraction of the whole run, message, and what else is known."""
 
-    def __init__(self, out: Path, *, echo: Callable[[str], None] | None = None) -> None:
+    def __init__(self, out: Path, *, echo: Callable[[str], None] | None = None, silent: bool = False) -> None:
+        """``echo`` hears each message; a ``silent`` one tells nothing, for all processes of a run but the main one."""
         out.mkdir(parents=True, exist_ok=True)
+        self.silent = silent
         self.file = out / "progress.jsonl"
         self.cancel_file = out / "cancel"
         self.echo = echo
 
     def say(self, phase: str, fraction: float, message: str, **known: Any) -> None:
+        if self.silent:
+            return
         row = {"time": time.time(), "phase": phase, "fraction": round(min(1.0, max(0.0, fraction)), 4)}
         append_row(self.file, {**row, "message": message, **known})
         if self.echo is not None:

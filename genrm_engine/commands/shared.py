@@ -68,11 +68,12 @@ def device_of(options: argparse.Namespace, device: str, progress: Progress) -> I
     """Hold the lease, if one is asked for, and narrow what this process sees to its one CUDA device."""
     name = lease_name(device)
     lease = None
-    if options.lease_folder is not None:
+    rank = os.environ.get("LOCAL_RANK")  # several processes share a run: the first takes the lease, each has its GPU
+    if options.lease_folder is not None and rank in (None, "0"):
         lease = wait_for_device(options.lease_folder, name, holder=options.holder, progress=progress)
     try:
         kind, _, number = name.partition(":")
-        if kind == "cuda" and "CUDA_VISIBLE_DEVICES" not in os.environ:
+        if kind == "cuda" and rank is None and "CUDA_VISIBLE_DEVICES" not in os.environ:
             os.environ["CUDA_VISIBLE_DEVICES"] = number or "0"
             name = "cuda:0"
         yield name if device != "auto" else "auto"

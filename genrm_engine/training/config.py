@@ -172,6 +172,8 @@ class TrainConfig:
             found.append("label_noise must be at least 0 and below 0.5")
         if self.keep_adapter and not (self.lora and self.method in ("genrm", "warm-up", "rationalizer")):
             found.append("keep_adapter needs lora and a method of one stage (genrm, warm-up, rationalizer)")
+        if self.warm_up and self.keep_adapter:
+            found.append("keep_adapter: an adapter on a warmed-up judge would not fit the model it names")
         if self.warm_up and self.method in (*HEADS, "warm-up"):
             found.append(f"warm_up: {self.method} writes no rationale to warm up for")
         if self.warmup_ratio >= 1:

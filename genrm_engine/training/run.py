@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from genrm_engine.backends.encoding import PromptEncoder
+from genrm_engine.backends.heads import head_of
 from genrm_engine.backends.loading import load_tokenizer, set_threads
 from genrm_engine.errors import EngineError
 from genrm_engine.files import data_hash, write_json
 from genrm_engine.formats import read_labelled
 from genrm_engine.progress import Progress
-from genrm_engine.training.config import TrainConfig
+from genrm_engine.training.config import HEADS, TrainConfig
 from genrm_engine.training.loop import is_main, wait_for_everyone
 from genrm_engine.training.methods import METHODS, TRAINED
 from genrm_engine.training.output import about_run
@@ -42,7 +43,10 @@ def train(
         return done
     progress.check()
     started = time.monotonic()
+    progress.silent = progress.silent or not is_main()
     config = config.resolved()
+    if head_of(config.model) is not None and config.method not in HEADS:
+        raise EngineError(f"{config.model} is a reward model: {config.method} cannot start from it")
     rows = [*rows, *replayed(older, config, new=rows)]
     if is_main():
         _same_run(config, rows, out)
@@ -56,7 +60,8 @@ def train(
     metrics["seconds"] = round(time.monotonic() - started, 1)
     about = about_run(config, data_sha256=data_hash(rows), pairs=len(rows), metrics=metrics)
     run.save(model, judge, about)
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    if is_main():
+        shutil.rmtree(out / "checkpoints", ignore_errors=True)
     progress.say("done", 1.0, "The judge is trained", metrics=metrics)
     return about
 
