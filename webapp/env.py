@@ -29,7 +29,8 @@ class Env(BaseSettings):
         default="transformers", description="backend of the resident judge: transformers or scripted"
     )
     judge_model: str = Field(
-        default="embedded", description="first judge: embedded, embedded-base, a folder or a scripted name"
+        default="embedded",
+        description="first judge: embedded (the starter), embedded-base (the bare model), a folder or a scripted name",
     )
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
     judge_threads: int = Field(
