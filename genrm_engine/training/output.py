@@ -40,7 +40,8 @@ def save_judge(
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    _save_weights(model.to(torch.bfloat16), part, base=Path(about["config"]["model"]).name)  # type: ignore[arg-type]
+    config = about.get("config", {})  # an iteration's judge is described by what was seen alone
+    _save_weights(model.to(torch.bfloat16), part, base=Path(config.get("model", "")).name)  # type: ignore[arg-type]
     tokenizer.save_pretrained(part)
     (part / "run.json").write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     for path in part.iterdir():

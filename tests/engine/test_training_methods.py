@@ -75,7 +75,7 @@ def test_a_rationalizer_is_told_the_answer_and_trained_without_it(
 
     monkeypatch.setattr(TransformersBackend, "generate", watched)
     monkeypatch.setattr("genrm_engine.training.stages.train_weighted", fitted)
-    about = run(config_of(tiny_model, "rationalizer"), tmp_path)
+    about = run(config_of(tiny_model, "rationalizer", epochs=12), tmp_path)
     assert len(asked) == 24
     assert all("The better response is " in text for text in asked)
     assert len(rows) == 24
