@@ -137,6 +137,14 @@ def test_replay_compares_voting_rules_on_recorded_samples(
     assert certain[0]["written_saved"] > 0
 
 
+def test_the_documented_example_runs() -> None:
+    import doctest
+
+    import genrm_engine.api
+
+    assert doctest.testmod(genrm_engine.api) == (0, 4)
+
+
 def test_the_python_entrances_judge_and_measure(data: Path) -> None:
     from genrm_engine import JudgeSettings, load_judge, read_labelled
 
