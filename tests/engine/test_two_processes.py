@@ -12,8 +12,11 @@ import pytest
 
 from genrm_engine.errors import EngineError
 from genrm_engine.training.config import TrainConfig
-from genrm_engine.training.loop import batches, is_main, world_size
 from tests.engine.conftest import make_labelled
+
+pytest.importorskip("transformers", reason="the web parts alone are installed")
+
+from genrm_engine.training.loop import batches, is_main, world_size
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(600)]
 LAUNCH = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--mixed_precision", "no"]
