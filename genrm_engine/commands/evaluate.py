@@ -33,6 +33,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             progress=progress,
             calibration=calibration,
             epsilon=options.epsilon,
+            judge_name=options.model,
         )
 
 

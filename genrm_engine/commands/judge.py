@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from genrm_engine.commands.shared import add_common, add_format, add_judging, backend_of, progress_of, settings_of
-from genrm_engine.evaluation.run import judge_file
+from genrm_engine.evaluation.run import judge_file, same_judging
 from genrm_engine.formats import read_pairs
 
 
@@ -14,6 +14,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     progress = progress_of(options, options.out.parent / f"{options.out.name}.progress")
     pairs = read_pairs(options.input, format=options.format)
     settings = settings_of(options)
+    same_judging(progress.file.parent, settings, options.model)
     started = time.monotonic()
     with backend_of(options, progress) as backend:
         found = judge_file(pairs, backend=backend, settings=settings, file=options.out, progress=progress)

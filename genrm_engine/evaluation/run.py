@@ -21,7 +21,7 @@ from genrm_engine.progress import Progress
 from genrm_engine.prompts import PROMPT_VERSION, prompt_hash
 from genrm_engine.types import Choice, Judgement, JudgeSettings, LabelledPair, Pair
 
-__all__ = ["evaluate_file", "evaluate_sets", "gold_figures", "judge_file", "measure", "read_gold"]
+__all__ = ["evaluate_file", "evaluate_sets", "gold_figures", "judge_file", "measure", "read_gold", "same_judging"]
 
 CHUNK = 16
 CALIBRATION = "calibration"
@@ -90,6 +90,7 @@ def evaluate_sets(
     calibration: Sequence[DataRow] = (),
     epsilon: float = EPSILONS["skilled"],
     plots: bool = True,
+    judge_name: str = "",
 ) -> dict[str, Any]:
     """Judge labelled files and measure everything; returns what ``metrics.json`` under ``out`` then holds.
 
@@ -97,12 +98,12 @@ def evaluate_sets(
     calibration, length, agreement and the alternative annotator test at ``epsilon``. ``calibration`` are other labelled
     rows to fit the calibration on; without them it is cross-fitted. Also written: ``report.md``, and for each set a
     folder with ``judgements.jsonl``, ``metrics.json`` and, with ``plots``, SVG files. Judgements that are there
-    already, from the same settings, are used again. Raises EngineError.
+    already, from the same settings and the judge of that name, are used again. Raises EngineError.
     """
     rows = {_folder_name(name): usable(name, given) for name, given in sets.items()}
     if calibration:
         rows[CALIBRATION] = usable(CALIBRATION, calibration)
-    _same_settings(out, settings)
+    same_judging(out, settings, judge_name)
     judged = _judge_sets(rows, backend=backend, settings=settings, out=out, progress=progress)
     fitted_on = judged.pop(CALIBRATION, None)
     found = {}
@@ -159,12 +160,12 @@ def _how(settings: JudgeSettings) -> dict[str, Any]:
     }
 
 
-def _same_settings(out: Path, settings: JudgeSettings) -> None:
-    """Judgements of other settings must not be mixed into this run's."""
+def same_judging(out: Path, settings: JudgeSettings, judge_name: str) -> None:
+    """Refuse a folder with judgements of another judge, other settings or other prompts: they must not be mixed."""
     file = out / "settings.json"
-    wanted = {**asdict(settings), "prompt_hash": prompt_hash()}
+    wanted = {**asdict(settings), "prompt_hash": prompt_hash(), "judge": judge_name}
     if file.exists() and json.loads(file.read_text(encoding="utf-8")) != wanted:
-        raise EngineError(f"{out} holds judgements made with other settings or prompts: choose another folder")
+        raise EngineError(f"{out} holds judgements of another judge, other settings or prompts: choose another place")
     out.mkdir(parents=True, exist_ok=True)
     write_json(file, wanted)
 

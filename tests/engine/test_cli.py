@@ -53,6 +53,9 @@ def test_judge_writes_one_line_a_pair(data: Path, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(rows) == 20
     assert {len(row["rationales"]) for row in rows} == {6}
+    assert main([*command, "--out", str(out), "--samples", "2"]) == 2
+    assert main(["judge", "--model", "scripted:shorter", "--in", str(data), "--out", str(out)]) == 2
+    assert len(out.read_text().splitlines()) == 20, "judgements of two judges are not mixed"
 
 
 def test_lasting_errors_exit_with_two(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
