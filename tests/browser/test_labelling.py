@@ -1,6 +1,5 @@
 """Labelling by keyboard in a real browser: one page load, every key, and nothing lost or doubled."""
 
-import time
 from collections.abc import Callable
 
 import pytest
@@ -171,14 +170,11 @@ def test_a_draft_survives_a_reload_and_so_does_the_pair(quiet: Project, screen: 
     assert Label.objects.get().comment == "half a thought"
 
 
-def slowly(page: Page) -> None:
-    """Every commit takes a while, so that impatience has its chance."""
-
-    def wait(route: Route) -> None:
-        time.sleep(0.3)
-        route.continue_()
-
-    page.route("**/claims/*/label/", wait)
+def held_back(page: Page) -> list[Route]:
+    """Commits as they are sent; the network keeps each until the test lets it go on."""
+    sent: list[Route] = []
+    page.route("**/claims/*/label/", lambda route: sent.append(route))
+    return sent
 
 
 def left_button(page: Page) -> Locator:
@@ -197,10 +193,13 @@ def test_a_double_click_is_one_label(quiet: Project, screen: Callable[[], Page])
 
 def test_impatient_keys_on_a_slow_network_are_one_label(quiet: Project, screen: Callable[[], Page]) -> None:
     page = screen()
-    slowly(page)
+    sent = held_back(page)
     before = stage(page)
     for key in ("1", "2", "t", "1"):
         page.keyboard.press(key)
+    page.wait_for_timeout(300)
+    assert len(sent) == 1
+    sent[0].continue_()
     page.wait_for_function("before => document.getElementById('stage').dataset.stage !== before", arg=before)
     page.wait_for_timeout(500)
     assert Label.objects.count() == 1
