@@ -62,7 +62,7 @@ def to_row(raw: dict[str, Any]) -> Row:
         return _from_trl(raw)
     prompt = _prompt(raw.get("prompt"))
     response_a, response_b = _response(raw, "response_a"), _response(raw, "response_b")
-    _differ(response_a, response_b)
+    _differ(response_a, response_b, "response_a, response_b")
     row = Row("", prompt, response_a, response_b)
     return Row(
         external_id=_id(raw) or row.content_hash[:32],
@@ -85,7 +85,7 @@ def _from_trl(raw: dict[str, Any]) -> Row:
         good, bad = _completion(chosen, "chosen"), _completion(rejected, "rejected")
     else:
         prompt, good, bad = _implicit(chosen, rejected)
-    _differ(good, bad)
+    _differ(good, bad, "chosen, rejected")
     content = Row("", prompt, good, bad).content_hash
     chosen_is_a = int(content[:8], 16) % 2 == 0
     return Row(
@@ -162,9 +162,9 @@ def _text(value: str, name: str) -> str:
     return value
 
 
-def _differ(first: str, second: str) -> None:
+def _differ(first: str, second: str, names: str) -> None:
     if first.strip() == second.strip():
-        raise BadRow("response_a, response_b: the two responses are identical")
+        raise BadRow(f"{names}: the two responses are identical")
 
 
 def _id(raw: dict[str, Any]) -> str:
