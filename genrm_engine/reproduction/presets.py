@@ -55,9 +55,9 @@ class Study:
     """Judges trained and tested on one file, and tested out of distribution on others.
 
     ``folds`` cross-validate the rows without sampling; rows with sampling run on the first ``sampled_folds``, with at
-    most ``sampled_pairs`` training pairs. Files may name a group after a colon, to take that group alone; of each file
-    outside ``outside_pairs`` are judged. With ``by_pair`` intervals come from resampling pairs, because a test fold is
-    a single group (a debate).
+    most ``sampled_pairs`` training pairs. Files may name a group after a colon, to take that group alone; rows with
+    sampling judge ``outside_pairs`` of each file outside, the others all. With ``by_pair`` intervals come from
+    resampling pairs, because a test fold is a single group (a debate).
     """
 
     name: str
@@ -118,9 +118,10 @@ PRESETS: Mapping[str, Preset] = {
         max_rationale_tokens=40,
         iterations=3,
         grid={
-            "genrm": (
-                *_grid((4e-4,), (1.0, 2.0), rationale_share=0.0, balance_length=False),
-                *_grid((4e-4,), (2.0,), rationale_share=0.0),
+            "genrm": tuple(
+                {**recipe, "epochs": 2.0, "rationale_share": 0.0, "balance_length": balanced}
+                for recipe in ({"lora": False, "learning_rate": 3e-5}, {"lora": True, "learning_rate": 4e-4})
+                for balanced in (False, True)
             ),
             "bradley-terry": _grid((4e-4, 1e-3), (2.0,)),
             "pairrm": _grid((4e-4, 1e-3), (2.0,)),

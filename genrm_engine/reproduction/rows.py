@@ -69,7 +69,7 @@ def run_row(place: Place, preset: Preset, study: Study, row: RowSpec, number: in
     for part, model in judges.items():
         sets = {study.name: test_rows}
         if number == 0 and part == list(judges)[-1]:
-            sets |= _outside(place, study)
+            sets |= _outside(place, study, row)
         parts[part] = _judged(place, preset, row, model, sets, work / f"judged-{part}")
     written = {
         "study": study.name,
@@ -138,11 +138,9 @@ def _judges(row: RowSpec, config: TrainConfig | None, work: Path, start: str) ->
     return {**found, str(last): str(work / "judge")}
 
 
-def _outside(place: Place, study: Study) -> dict[str, list[LabelledPair]]:
-    return {
-        name: some(read_set(place, file), study.outside_pairs, purpose="outside")
-        for name, file in study.outside.items()
-    }
+def _outside(place: Place, study: Study, row: RowSpec) -> dict[str, list[LabelledPair]]:
+    most = study.outside_pairs if row.sampled else None
+    return {name: some(read_set(place, file), most, purpose="outside") for name, file in study.outside.items()}
 
 
 def _judged(

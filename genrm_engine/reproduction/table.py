@@ -6,7 +6,7 @@ study says so. Two rows are compared on the pairs that both have judged.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -141,7 +141,7 @@ def markdown(study: Study, lines: Sequence[Result]) -> str:
     rows = [head, ["---"] * len(head)]
     for line in lines:
         rows.append(
-            [line.title, str(line.folds), *_inside(line, study.name), *(_accuracy(line, name) for name in outside)]
+            [line.title, str(line.folds), *_inside(line, study.name), *(_counted(line, name) for name in outside)]
         )
     return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
 
@@ -167,6 +167,12 @@ def _accuracy(line: Result, name: str) -> str:
     if figures is None or figures.accuracy is None:
         return ""
     return f"{figures.accuracy:.3f} ({figures.accuracy_low:.2f}–{figures.accuracy_high:.2f})"
+
+
+def _counted(line: Result, name: str) -> str:
+    """Accuracy with the number of pairs, which differs between the rows."""
+    cell = _accuracy(line, name)
+    return f"{cell} of {line.figures[name].n}" if cell else ""
 
 
 def _share(value: float | None) -> str:
@@ -252,31 +258,23 @@ def _judgement(pair_id: str, item: Item, method: Method) -> Judgement:
 
 
 def _compared(lines: Sequence[Result], study: Study, data: Mapping[str, Sequence[LabelledPair]]) -> list[Result]:
-    """The lines with their differences, in distribution, to the untuned judge (judging alike) and to "longer wins"."""
+    """The lines with their differences, on each set, to the untuned judge (judging alike) and to "longer wins"."""
     by_name = {line.name: line for line in lines}
-    rows = data[study.name]
     found = []
     for line in lines:
-        extra = dict(line.extra[study.name])
-        for label, other in (
-            ("against_untuned", by_name.get(UNTUNED[line.method])),
-            ("against_longer_wins", by_name[LONGER]),
-        ):
-            if other is not None and other.row != line.row and line.row != LONGER:
-                extra[label] = difference(line.items[study.name], other.items[study.name], rows, by_pair=study.by_pair)
-        found.append(
-            Result(
-                line.row,
-                line.title,
-                line.part,
-                line.method,
-                line.folds,
-                line.items,
-                line.figures,
-                {**line.extra, study.name: extra},
-                line.training,
-            )
-        )
+        others = {"against_untuned": by_name.get(UNTUNED[line.method]), "against_longer_wins": by_name[LONGER]}
+        extra = {
+            name: {
+                **line.extra[name],
+                **{
+                    label: difference(judged, other.items[name], data[name], by_pair=_by_pair(study, name))
+                    for label, other in others.items()
+                    if other is not None and name in other.items and LONGER != line.row != other.row
+                },
+            }
+            for name, judged in line.items.items()
+        }
+        found.append(replace(line, extra=extra))
     return found
 
 
