@@ -1,6 +1,6 @@
 """The rows of Tandem and what the database itself guarantees about them. Knows no request, queue or model."""
 
-from labeling.models.access import ApiToken, AuditEvent
+from labeling.models.access import ApiToken, AuditEvent, KeyMap
 from labeling.models.judges import Deployment, Judgement, JudgeVersion, JudgingRequest, Rationale
 from labeling.models.labels import Claim, Consensus, Flag, Label, LabelRevision
 from labeling.models.pairs import ImportBatch, Pair, RejectedLine
@@ -19,6 +19,7 @@ __all__ = [
     "JudgeVersion",
     "Judgement",
     "JudgingRequest",
+    "KeyMap",
     "Label",
     "LabelRevision",
     "Member",

@@ -1,4 +1,4 @@
-"""API tokens and the audit trail."""
+"""What belongs to a user: API tokens, keys of the label screen; and the audit trail."""
 
 from django.conf import settings
 from django.db import models
@@ -26,6 +26,16 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return self.name or f"token {self.pk}"
+
+
+class KeyMap(models.Model):
+    """The keys a user has changed, by action: {"tie": "z"}. Whoever changed none has no row."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="key_map")
+    keys = models.JSONField(default=dict, blank=True)
+
+    def __str__(self) -> str:
+        return f"keys of {self.user}"
 
 
 class AuditEvent(models.Model):

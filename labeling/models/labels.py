@@ -35,6 +35,7 @@ class Claim(models.Model):
     swapped = models.BooleanField(help_text="B is shown on the left")
     state = models.CharField(max_length=10, choices=State, default=State.LIVE)
     expires_at = models.DateTimeField()
+    ahead = models.BooleanField(default=False, help_text="waits in the annotator's browser and was not shown yet")
     skip_reason = models.CharField(max_length=200, blank=True)
     reason = models.CharField(max_length=40, blank=True, help_text="why this pair was routed to a person")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -71,9 +72,15 @@ class Label(models.Model):
     choice = models.CharField(max_length=10, choices=Choice)
     final_choice = models.CharField(max_length=10, choices=Choice)
     strength = models.PositiveSmallIntegerField(null=True, blank=True, help_text="1 better, 2 much better")
-    criteria = models.JSONField(default=dict, blank=True)
+    criteria = models.JSONField(default=dict, blank=True, help_text='by the criterion\'s name: "a", "b" or "tie"')
+    highlights = models.JSONField(
+        default=list,
+        blank=True,
+        help_text='passages given as evidence: [{"response": "a", "start": …, "end": …, "quote": …}]',
+    )
     comment = models.TextField(blank=True)
     seconds = models.FloatField(null=True, blank=True, help_text="from shown to committed, as the browser measured it")
+    too_fast = models.BooleanField(default=False, help_text="took less than the project's least seconds")
     blind = models.BooleanField(help_text="made without having seen the judge's verdict")
     withdrawn = models.BooleanField(default=False, help_text="undone, and not yet labelled again")
     revealed_at = models.DateTimeField(null=True, blank=True, help_text="when the judge's verdict was first shown")

@@ -1,6 +1,7 @@
 """Pairs of responses and the files they came from."""
 
 from django.db import models
+from django.db.models import Q
 
 from labeling.models.projects import Project
 
@@ -66,6 +67,7 @@ class Pair(models.Model):
     part = models.CharField(max_length=12, choices=Part, default=Part.TRAIN, blank=True)
     audit = models.BooleanField(default=False, help_text="drawn at random with the project's audit share")
     shuffle = models.PositiveIntegerField(help_text="place in the project's random order")
+    closed = models.BooleanField(default=False, help_text="has its labels or is adjudicated: nobody is asked any more")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -76,6 +78,8 @@ class Pair(models.Model):
         indexes = [
             models.Index(fields=["project", "shuffle"], name="pair_random_order"),
             models.Index(fields=["project", "part"], name="pair_by_part"),
+            models.Index(fields=["project", "shuffle"], condition=Q(closed=False), name="pair_open"),
+            models.Index(fields=["project", "shuffle"], condition=Q(closed=False) & ~Q(gold=""), name="pair_open_gold"),
         ]
 
     def __str__(self) -> str:

@@ -19,6 +19,10 @@ class Project(models.Model):
         AFTER = "after", "show the judge after the annotator has committed"
         BEFORE = "before", "show the judge first (assisted labels, never used to evaluate)"
 
+    class Comments(models.TextChoices):
+        OPTIONAL = "optional", "a comment if the annotator likes"
+        REQUIRED = "required", "every verdict needs a comment"
+
     class RetrainMethod(models.TextChoices):
         GENRM = "genrm", "GenRM: loss on the indicator token"
         STAR_DPO = "star-dpo", "STaR-DPO: the judge's own rationales, right against wrong"
@@ -26,7 +30,21 @@ class Project(models.Model):
     slug = models.SlugField(unique=True)
     name = models.CharField(max_length=200)
     guidelines = models.TextField(blank=True, help_text="Markdown, shown to annotators and given to the judge")
-    criteria = models.JSONField(default=list, blank=True)
+    criteria = models.JSONField(
+        default=list, blank=True, help_text='what else is compared: [{"name": …, "about": …}, …]'
+    )
+    criteria_required = models.BooleanField(default=False, help_text="a verdict needs every criterion answered")
+    comments = models.CharField(max_length=10, choices=Comments, default=Comments.OPTIONAL)
+    highlights = models.BooleanField(default=False, help_text="annotators may mark passages as evidence")
+    gold_every = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(2)],
+        help_text="one pair in n is a gold question; empty: as drawn",
+    )
+    least_seconds = models.PositiveSmallIntegerField(
+        default=0, help_text="a verdict that took less is marked as too fast, not blocked"
+    )
     scale = models.CharField(max_length=10, choices=Scale, default=Scale.PLAIN)
     overlap = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(1)])
     reveal = models.CharField(max_length=10, choices=Reveal, default=Reveal.AFTER)

@@ -106,7 +106,7 @@ def settings_of(project: Project, method: str) -> engine.JudgeSettings:
 
 def rubric_of(project: Project) -> str:
     """The project's guidelines and criteria, as the judge reads them."""
-    criteria = "\n".join(f"- {name}" for name in project.criteria)
+    criteria = "\n".join(f"- {one['name']}: {one['about']}".rstrip(": ") for one in project.criteria)
     return "\n".join(part for part in (project.guidelines.strip(), criteria) if part)
 
 
