@@ -95,6 +95,10 @@ def _grid(rates: Sequence[float], epochs: Sequence[float] = (1.0,), **fixed: Any
     return tuple({"learning_rate": rate, "epochs": count, **fixed} for count in epochs for rate in rates)
 
 
+def _genrm(rate: float, *, balanced: bool) -> Mapping[str, Any]:
+    return {"learning_rate": rate, "epochs": 2.0, "rationale_share": 0.0, "balance_length": balanced}
+
+
 MTBENCH, OASST, UKP = "mtbench_clean.jsonl.gz", "oasst_clean.jsonl.gz", "ukp_benign.jsonl.gz"
 PANDALM = "pandalm_clean.jsonl.gz"
 ONE_DEBATE = f"{UKP}:tv-is-better-than-books"
@@ -118,10 +122,10 @@ PRESETS: Mapping[str, Preset] = {
         max_rationale_tokens=40,
         iterations=3,
         grid={
-            "genrm": tuple(
-                {**recipe, "epochs": 2.0, "rationale_share": 0.0, "balance_length": balanced}
-                for recipe in ({"lora": False, "learning_rate": 3e-5}, {"lora": True, "learning_rate": 4e-4})
-                for balanced in (False, True)
+            "genrm": (
+                {"lora": False, **_genrm(3e-5, balanced=False)},
+                _genrm(4e-4, balanced=False),
+                _genrm(4e-4, balanced=True),
             ),
             "bradley-terry": _grid((4e-4, 1e-3), (2.0,)),
             "pairrm": _grid((4e-4, 1e-3), (2.0,)),
