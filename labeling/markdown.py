@@ -1,4 +1,7 @@
-"""Markdown of people and models as safe HTML. Everything is untrusted: raw HTML is shown as text, images as links."""
+"""Markdown of people and models as safe HTML, LaTeX as MathML.
+
+Everything is untrusted: raw HTML is shown as text, images as links.
+"""
 
 import re
 from collections.abc import Sequence
@@ -11,22 +14,26 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from pygments import formatters, highlight, lexers, util
 
+from labeling import mathml
+
 HEADING_SHIFT = 3
 """A response's headings stand below the page's own: its h1 becomes h4."""
 HIGHLIGHT_LIMIT = 20_000
 TAGS = {
     *("a", "blockquote", "br", "code", "del", "em", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre", "s", "span"),
     *("strong", "table", "tbody", "td", "th", "thead", "tr", "ul"),
+    *mathml.TAGS,
 }
 ATTRIBUTES = {
     "a": {"href", "title"},
-    "span": {"class"},
+    "span": {"class", "tabindex"},
     "td": {"class"},
     "th": {"class"},
     "ol": {"start"},
     "pre": {"tabindex"},
+    **mathml.ATTRIBUTES,
 }
-SAFE_CLASS = re.compile(r"(align-(left|right|center)|[a-z][a-z0-9]{0,2})")
+SAFE_CLASS = re.compile(r"(align-(left|right|center)|math-display|[a-z][a-z0-9]{0,2})")
 
 
 def render(text: str) -> SafeString:
@@ -42,7 +49,9 @@ def render(text: str) -> SafeString:
     return mark_safe(html)  # noqa: S308  just sanitised
 
 
-def _filter(_tag: str, attribute: str, value: str) -> str | None:
+def _filter(tag: str, attribute: str, value: str) -> str | None:
+    if tag in mathml.TAGS:
+        return value if mathml.is_safe(attribute, value) else None
     if attribute == "class" and not SAFE_CLASS.fullmatch(value):
         return None
     return value
@@ -87,6 +96,7 @@ def _tame(tokens: Sequence[Token]) -> None:
 def _build() -> MarkdownIt:
     markdown = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(["table", "strikethrough"])
     markdown.core.ruler.push("tame", lambda state: _tame(state.tokens))
+    mathml.add_math(markdown)
     markdown.add_render_rule("image", _image)
     markdown.add_render_rule("fence", _fence)
     return markdown

@@ -26,6 +26,19 @@ ATTACKS = [
     "[ref]\n\n[ref]: javascript:alert(1)",
     "<javascript:alert(1)>",
     "|a|\n|-|\n|<script>alert(1)</script>|",
+    r"$\href{javascript:alert(1)}{x}$",
+    r"$\style{position:fixed}{x}$",
+    r"$\class{panel}{x}$",
+    r"$\text{<script>alert(1)</script>}$",
+    r"$\text{</mtext></math><img src=x onerror=alert(1)>}$",
+    r"$\text{&lt;script&gt;alert(1)&lt;/script&gt;}$",
+    r"$\unicode{60}script\unicode{62}$",
+    r"$\text{\" onmouseover=\"alert(1)}$",
+    r'$$\begin{array}{c" onclick="alert(1)}x\end{array}$$',
+    r"\[<annotation-xml encoding='text/html'><script>alert(1)</script></annotation-xml>\]",
+    r"\(\frac{<svg onload=alert(1)>\)",
+    r"$\color{red;background:url(//x.example)}{x}$",
+    r"$\hspace{-99em}\text{elsewhere on the page}$",
 ]
 DANGEROUS = (
     *("<script", "<img", "<svg", "<iframe", "<div", "<form", "<button", "<style"),
@@ -44,7 +57,7 @@ def test_markdown_is_harmless(attack: str) -> None:
         assert " id=" not in opened
 
 
-@given(st.text(alphabet="<>\"'=()[]!`:/ \nscriptjavonload#|-*_&;x", max_size=200))
+@given(st.text(alphabet="<>\"'=()[]{}!`:/\\$^ \nscriptjavonload#|-*_&;x", max_size=200))
 def test_no_text_makes_a_tag_that_is_not_allowed(text: str) -> None:
     html = render(text)
     assert not [found for found in DANGEROUS if found in html.lower()]
