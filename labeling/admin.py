@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
 from django.db.models import Model, QuerySet
+from django.forms import ModelForm
 from django.http import HttpRequest
 
 from labeling.errors import CannotRetrain
@@ -28,7 +29,7 @@ from labeling.models import (
     TrainingRun,
     WorkerHeartbeat,
 )
-from labeling.services import training
+from labeling.services import claims, training
 
 admin.site.site_header = admin.site.site_title = "Tandem"
 
@@ -45,6 +46,11 @@ class ProjectAdmin(admin.ModelAdmin[Project]):
     prepopulated_fields = {"slug": ["name"]}
     inlines = [MemberInline]
     actions = ["retrain_genrm", "retrain_star_dpo"]
+
+    def save_model(self, request: HttpRequest, obj: Project, form: ModelForm[Project], change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if "overlap" in form.changed_data:
+            claims.reopen(obj)
 
     @admin.action(description="Retrain the judge (GenRM)", permissions=["change"])
     def retrain_genrm(self, request: HttpRequest, projects: QuerySet[Project]) -> None:

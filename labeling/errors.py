@@ -11,7 +11,7 @@ class LabelingError(Exception):
 
 
 class ClaimGone(LabelingError):
-    message = "This pair is no longer yours: the lease ran out and somebody else has it. Your label was not saved."
+    message = "Your hold on this pair ran out and somebody else has it now. You may still label it, or skip it."
 
 
 class NothingToUndo(LabelingError):

@@ -39,7 +39,7 @@ def page(
             if not request.user.is_authenticated:
                 return _to_login(cast(LabelerRequest, request))
             response = view(cast(LabelerRequest, request), *args, **kwargs)
-            patch_vary_headers(response, ["HX-Request", "HX-Target"])
+            patch_vary_headers(response, ["HX-Request", "HX-Target", "Accept"])
             patch_cache_control(response, private=True, no_store=True)
             return response
 
@@ -48,12 +48,26 @@ def page(
     return decorate
 
 
+IN_PLACE = "X-Tandem-Login"
+"""Header of a page that asks for the password itself when the session has ended."""
+
+
 def _to_login(request: LabelerRequest) -> HttpResponse:
-    """Send the whole page to the login form, not its HTML into the region that was to be swapped."""
+    """Send the whole page to the login form, not its HTML into the region that was to be swapped.
+
+    A page that asks in place, and whoever waits for a receipt, gets a plain 401.
+    """
+    if wants_receipt(request) or IN_PLACE in request.headers:
+        return HttpResponse("The session has ended.", status=401, content_type="text/plain")
     if not request.htmx:
         return redirect_to_login(request.get_full_path())
     login = redirect_to_login(request.htmx.current_url_abs_path or "/")
     return HttpResponseClientRedirect(login.url)
+
+
+def wants_receipt(request: HttpRequest) -> bool:
+    """Whether a script sends what waits in the browser and wants to know in JSON that it is saved."""
+    return request.headers.get("Accept", "") == "application/json"
 
 
 def wants_partial(request: LabelerRequest, target: str = "") -> bool:

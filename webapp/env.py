@@ -40,6 +40,7 @@ class Env(BaseSettings):
         default=0, ge=0, description="CPU threads of a training run; 0 uses every core, at low priority"
     )
     lease_seconds: int = Field(default=600, ge=5, description="how long a pair stays with an annotator unrenewed")
+    reserve_seconds: int = Field(default=120, ge=5, description="how long a pair waits in a browser, not yet shown")
     judge_lease_seconds: int = Field(default=120, ge=2, description="how long a chunk stays with a judge worker")
     run_lease_seconds: int = Field(default=60, ge=2, description="how long a training run stays with a silent worker")
     sweep_seconds: float = Field(default=10.0, gt=0, description="interval of the sweep that re-sends waiting work")

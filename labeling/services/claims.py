@@ -1,57 +1,132 @@
 """Leases: who holds which pair. Two annotators never hold the same slot; the database's constraints decide races."""
 
 import random
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from django.db.models import Count, Exists, IntegerField, OuterRef, QuerySet, Subquery
+from django.db.models import Case, Count, Exists, IntegerField, OuterRef, QuerySet, Subquery, When
 from django.db.models.functions import Coalesce
+from django.db.models.lookups import GreaterThanOrEqual
 from django.utils import timezone
 
 from labeling.errors import ClaimGone
 from labeling.models import Claim, Consensus, Label, Pair, Project
 
-CANDIDATES = 40
-"""How many open pairs are looked at for each claim: enough that many annotators at once rarely want the same one."""
+CANDIDATES = 12
+"""How many open pairs are looked at in one go; whoever loses the first to somebody else goes on at random."""
+ROUNDS = 5
 
 
-def next_claim(project: Project, *, annotator: User) -> Claim | None:
-    """The annotator's live claim, or a new lease on the next pair; None if nothing is left for them.
+def next_claim(project: Project, *, annotator: User, held: Collection[int] = (), ahead: bool = False) -> Claim | None:
+    """A live claim of the annotator that is not among ``held``, or a new lease; None if nothing is left for them.
 
-    Pairs are served in the project's random order, so hold-out and audit pairs are never chosen by score. A pair
-    whose slots are all taken between the look and the insert is passed over: the unique constraints decide.
+    ``held`` are the claims that the annotator's browser has already. With ``ahead`` the lease is a short one, for a
+    pair that waits in the browser until it is shown. Pairs are served in the project's random order, so hold-out and
+    audit pairs are never chosen by score. A pair whose slots are all taken between the look and the insert is passed
+    over: the unique constraints decide.
     """
-    now = timezone.now()
-    live = (
-        Claim.objects.select_related("pair__project")
-        .filter(annotator=annotator, pair__project=project, state=Claim.State.LIVE)
-        .order_by("-expires_at")  # the one touched last: after an undo the reopened one
-        .first()
-    )
-    if live is not None and (live.expires_at > now or _extend(live)):
+    live = _live(project, annotator, held)
+    if live is not None:
+        if not ahead and not _extend(live):
+            return next_claim(project, annotator=annotator, held=held)
         return live
-    expire_claims(project=project)
-    for pair in _open_pairs(project, annotator)[:CANDIDATES]:
-        claim = _take(pair, project=project, annotator=annotator)
-        if claim is not None:
-            return claim
+    for _ in range(ROUNDS):
+        pairs = _candidates(project, annotator)
+        if not pairs and expire_claims(project=project):
+            pairs = _candidates(project, annotator)
+        for pair in pairs:
+            claim = _take(pair, project=project, annotator=annotator, ahead=ahead)
+            if claim is not None:
+                return claim
+        if not pairs:
+            return None
     return None
 
 
-def renew(claim: Claim) -> Claim:
-    """Prolong a live lease. Raises ClaimGone if it expired and the slot may be somebody else's."""
-    if not _extend(claim):
+def _live(project: Project, annotator: User, held: Collection[int]) -> Claim | None:
+    """What was shown comes before what waits; after an undo the claim touched last."""
+    live = Claim.objects.select_related("pair", "label").filter(
+        annotator=annotator, pair__project=project, state=Claim.State.LIVE
+    )
+    found = sorted(live.exclude(pk__in=held), key=_turn)
+    for claim in found:
+        claim.pair.project = project
+    return found[0] if found else None
+
+
+def _turn(claim: Claim) -> tuple[bool, float]:
+    return claim.ahead, claim.pk if claim.ahead else -claim.expires_at.timestamp()
+
+
+def renew(claim: Claim, *, waiting: Collection[int] = ()) -> Claim:
+    """Prolong the lease of the pair on the screen, and those of the pairs that wait behind it.
+
+    A lease that ran out is taken up again while its slot is free. Raises ClaimGone if it is not.
+    """
+    if waiting:
+        behind = Claim.objects.filter(pk__in=waiting, annotator=claim.annotator_id, state=Claim.State.LIVE, ahead=True)
+        behind.update(expires_at=expiry(ahead=True))
+    if not _extend(claim) and not take_back(claim, state=Claim.State.LIVE, extra=False):
         raise ClaimGone
     return claim
 
 
 def skip(claim: Claim, *, reason: str = "") -> None:
-    """Give the slot back for others; the pair is not offered to this annotator again. Raises ClaimGone."""
-    live = Claim.objects.filter(pk=claim.pk, state=Claim.State.LIVE)
-    if not live.update(state=Claim.State.SKIPPED, skip_reason=reason[:200]):
-        raise ClaimGone
+    """Give the slot back for others; the pair is not offered to this annotator again. Raises ClaimGone if labelled."""
+    open_ones = Claim.objects.filter(pk=claim.pk, state__in=(Claim.State.LIVE, Claim.State.EXPIRED))
+    now = timezone.now()  # when it was skipped, for an undo
+    if open_ones.update(state=Claim.State.SKIPPED, skip_reason=reason[:200], ahead=False, expires_at=now):
+        return
+    if not Claim.objects.filter(pk=claim.pk, state=Claim.State.SKIPPED).exists():
+        raise ClaimGone("You have labelled this pair already; the label stands.")
+
+
+def release(project: Project, *, annotator: User, waiting: Collection[int]) -> int:
+    """Give back pairs that waited in a browser that is going away; returns how many."""
+    unused = Claim.objects.filter(
+        pk__in=waiting, annotator=annotator, pair__project=project, state=Claim.State.LIVE, ahead=True
+    )
+    return unused.update(state=Claim.State.EXPIRED)
+
+
+def take_back(claim: Claim, *, state: Claim.State, extra: bool) -> bool:
+    """Take up an expired or skipped claim in a free slot. With ``extra`` in one more slot if all are taken.
+
+    So a verdict that comes late is still a label, never lost; the pair has then one label more than was asked for.
+    """
+    for _ in range(ROUNDS):
+        taken = _taken(claim.pair)
+        slot = next(number for number in range(len(taken) + 1) if number not in taken)
+        overlap = claim.pair.project.overlap
+        if slot >= overlap and not extra:
+            return False
+        gone = Claim.objects.filter(pk=claim.pk, state__in=(Claim.State.EXPIRED, Claim.State.SKIPPED))
+        try:
+            with transaction.atomic():
+                return bool(
+                    gone.update(state=state, slot=slot, slots=max(overlap, slot + 1), expires_at=expiry(), ahead=False)
+                )
+        except IntegrityError:
+            continue
+    return False
+
+
+def close_settled(pairs: QuerySet[Pair], *, overlap: int) -> int:
+    """Bring ``closed`` of these pairs up to date with their labels; returns how many rows were written."""
+    of_pair = OuterRef("pk")
+    done = Claim.objects.filter(pair=of_pair, state=Claim.State.DONE)
+    imported = Label.objects.filter(pair=of_pair, source=Label.Source.IMPORT)
+    settled = Consensus.objects.filter(pair=of_pair, method=Consensus.Method.ADJUDICATED)
+    enough = GreaterThanOrEqual(_count(done) + _count(imported), overlap)
+    return pairs.update(closed=Case(When(Exists(settled), then=True), When(enough, then=True), default=False))
+
+
+def reopen(project: Project) -> int:
+    """Look again at which pairs are closed, after the project's overlap has changed; returns how many pairs it has."""
+    return close_settled(Pair.objects.filter(project=project), overlap=project.overlap)
 
 
 def expire_claims(*, project: Project | None = None) -> int:
@@ -68,11 +143,10 @@ def open_pairs_of(project: Project, annotator: User) -> QuerySet[Pair]:
     own = of_pair.filter(annotator=annotator).exclude(state=Claim.State.EXPIRED)
     held = of_pair.filter(state__in=Claim.HELD)
     imported = Label.objects.filter(pair=OuterRef("pk"), source=Label.Source.IMPORT)
-    settled = Consensus.objects.filter(pair=OuterRef("pk"), method=Consensus.Method.ADJUDICATED)
     return (
-        Pair.objects.filter(project=project)
-        .filter(~Exists(own), ~Exists(settled))
-        .annotate(taken=_count(held) + _count(imported))
+        Pair.objects.filter(project=project, closed=False)
+        .filter(~Exists(own))
+        .annotate(taken=_count(held) + _count(imported), own_expired=Exists(of_pair.filter(annotator=annotator)))
         .filter(taken__lt=project.overlap)
     )
 
@@ -83,43 +157,72 @@ def _count(rows: QuerySet[Claim] | QuerySet[Label]) -> Coalesce:
     return Coalesce(Subquery(counted, output_field=IntegerField()), 0)
 
 
-def _open_pairs(project: Project, annotator: User) -> QuerySet[Pair]:
-    return open_pairs_of(project, annotator).order_by("shuffle", "pk")
+def _candidates(project: Project, annotator: User) -> list[Pair]:
+    """The next open pairs; a gold question first where one is due."""
+    found = open_pairs_of(project, annotator).order_by("shuffle", "pk")
+    if project.gold_every and _gold_is_due(project, annotator):
+        gold = list(found.exclude(gold="")[:CANDIDATES])
+        if gold:
+            return gold
+    if project.overlap > 1:
+        last = Claim.objects.filter(annotator=annotator, pair__project=project).order_by("-pk")
+        place = last.values_list("pair__shuffle", flat=True).first()
+        further = list(found.filter(shuffle__gte=place)[:CANDIDATES]) if place is not None else []
+        if further:
+            return _first_then_any(further)
+    return _first_then_any(list(found[:CANDIDATES]))
+
+
+def _first_then_any(pairs: list[Pair]) -> list[Pair]:
+    """The first, then the others at random, so that those who come at once do not all want the same."""
+    return pairs[:1] + random.sample(pairs[1:], len(pairs[1:]))
+
+
+def _gold_is_due(project: Project, annotator: User) -> bool:
+    """Whether none of the annotator's last ``gold_every - 1`` pairs was a gold question."""
+    assert project.gold_every is not None
+    last = Claim.objects.filter(annotator=annotator, pair__project=project).order_by("-pk")
+    recent = list(last.values_list("pair__gold", flat=True)[: project.gold_every - 1])
+    return len(recent) == project.gold_every - 1 and not any(recent)
 
 
 def _extend(claim: Claim) -> bool:
     """Compare-and-set on the state: an expired claim stays expired unless its slot is still free."""
     claim.expires_at = expiry()
     live = Claim.objects.filter(pk=claim.pk, state=Claim.State.LIVE)
-    return bool(live.update(expires_at=claim.expires_at))
+    return bool(live.update(expires_at=claim.expires_at, ahead=False))
 
 
-def _take(pair: Pair, *, project: Project, annotator: User) -> Claim | None:
-    taken = set(Claim.objects.filter(pair=pair, state__in=Claim.HELD).values_list("slot", flat=True))
+def _taken(pair: Pair) -> set[int]:
+    return set(Claim.objects.filter(pair=pair, state__in=Claim.HELD).values_list("slot", flat=True))
+
+
+def _take(pair: Pair, *, project: Project, annotator: User, ahead: bool) -> Claim | None:
+    taken = _taken(pair) if project.overlap > 1 else set()
     for slot in (slot for slot in range(project.overlap) if slot not in taken):
         try:
             with transaction.atomic():
-                return _claim_slot(pair, slot, project=project, annotator=annotator)
+                return _claim_slot(pair, slot, project=project, annotator=annotator, ahead=ahead)
         except IntegrityError:
             continue
     return None
 
 
-def _claim_slot(pair: Pair, slot: int, *, project: Project, annotator: User) -> Claim | None:
+def _claim_slot(pair: Pair, slot: int, *, project: Project, annotator: User, ahead: bool) -> Claim | None:
     """Insert the claim, or take up the annotator's own expired one; IntegrityError if the slot is held."""
     pair.project = project
-    expired = Claim.objects.filter(pair=pair, annotator=annotator, state=Claim.State.EXPIRED)
-    if expired.update(state=Claim.State.LIVE, slot=slot, slots=project.overlap, expires_at=expiry()):
-        return Claim.objects.select_related("pair__project").get(pair=pair, annotator=annotator)
-    return Claim.objects.create(
-        pair=pair,
-        annotator=annotator,
-        slot=slot,
-        slots=project.overlap,
-        swapped=random.SystemRandom().random() < 0.5,
-        expires_at=expiry(),
-        reason=_reason(pair),
-    )
+    terms = {"slot": slot, "slots": project.overlap, "expires_at": expiry(ahead=ahead), "ahead": ahead}
+    if getattr(pair, "own_expired", False):
+        expired = Claim.objects.filter(pair=pair, annotator=annotator, state=Claim.State.EXPIRED)
+        if not expired.update(state=Claim.State.LIVE, **terms):
+            return None
+        claim = Claim.objects.select_related("label").get(pair=pair, annotator=annotator)
+        claim.pair = pair
+        return claim
+    swapped = random.SystemRandom().random() < 0.5
+    claim = Claim.objects.create(pair=pair, annotator=annotator, swapped=swapped, reason=_reason(pair), **terms)
+    Claim.label.related.set_cached_value(claim, None)  # known to have none: nobody need ask
+    return claim
 
 
 def _reason(pair: Pair) -> str:
@@ -128,6 +231,7 @@ def _reason(pair: Pair) -> str:
     return "audit" if pair.audit else "random"
 
 
-def expiry() -> datetime:
-    """When a lease that starts now ends."""
-    return timezone.now() + timedelta(seconds=settings.ENV.lease_seconds)
+def expiry(*, ahead: bool = False) -> datetime:
+    """When a lease that starts now ends; a short one for a pair that only waits in a browser."""
+    seconds = settings.ENV.reserve_seconds if ahead else settings.ENV.lease_seconds
+    return timezone.now() + timedelta(seconds=seconds)

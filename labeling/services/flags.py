@@ -8,6 +8,7 @@ from labeling.errors import AlreadySettled, LabelingError
 from labeling.models import Claim, Deployment, Flag, Judgement, Label, Pair
 from labeling.models.labels import Choice
 from labeling.services import audit, consensus
+from labeling.services.claims import close_settled
 from labeling.services.judging import champion_of
 
 SURE = 0.6
@@ -67,6 +68,7 @@ def settle(pair: Pair, *, by: User, choice: str, reason: str) -> Label:
         blind=False,
     )
     consensus.refresh(pair)
+    close_settled(Pair.objects.filter(pk=pair.pk), overlap=pair.project.overlap)
     audit.record("flag.settle", pair, by=by, choice=choice, reason=reason)
     return label
 

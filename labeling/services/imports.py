@@ -14,6 +14,7 @@ from labeling import jobs
 from labeling.errors import ImportRefused
 from labeling.models import ImportBatch, Label, Pair, Project, RejectedLine
 from labeling.services import audit, deployments, judging
+from labeling.services.claims import close_settled
 from labeling.services.rows import BadRow, Row, parse_line, to_row
 
 LONGEST_LINE = 8 * 1024 * 1024
@@ -121,6 +122,9 @@ def _store(batch: ImportBatch, chunk: list[Numbered]) -> None:
         for annotator, choice in fresh[pair.external_id].labels.items()
     ]
     Label.objects.bulk_create(labels)
+    if labels:
+        fresh_ones = Pair.objects.filter(pk__in=[pair.pk for pair in pairs])
+        close_settled(fresh_ones, overlap=batch.project.overlap)
     RejectedLine.objects.bulk_create(rejected)
     batch.imported += len(pairs)
     batch.labels += len(labels)

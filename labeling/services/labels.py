@@ -1,17 +1,24 @@
 """Labels: commit blind, keep or revise after the reveal, undo. Every change is kept as a revision."""
 
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
 
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import IntegrityError, transaction
+from django.db.models import F, Max
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from labeling import jobs
 from labeling.errors import ClaimGone, LabelingError, NothingToUndo
-from labeling.models import Claim, Label, LabelRevision, Project
-from labeling.services.claims import expiry
+from labeling.models import Claim, Label, LabelRevision, Pair, Project
+from labeling.services.claims import close_settled, expiry, take_back
 
 Shown = Literal["left", "right", "tie", "both_bad"]
+
+UNDO_WITHIN = timedelta(days=1)
 
 _TO_STORED = {"left": "a", "right": "b", "tie": "tie", "both_bad": "both_bad"}
 _MIRROR = {"a": "b", "b": "a"}
@@ -31,34 +38,47 @@ def to_shown(choice: str, *, swapped: bool) -> Shown:
     return _TO_SHOWN[_MIRROR.get(choice, choice) if swapped else choice]
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What an annotator gave with a verdict: ratings by criterion and passages, both as shown to them."""
+
+    criteria: Mapping[str, str] = field(default_factory=dict)
+    highlights: Sequence[Mapping[str, object]] = ()
+    comment: str = ""
+    seconds: float | None = None
+
+
+NOTHING = Given()
+
+
 def commit_label(
-    claim: Claim,
-    *,
-    choice: str,
-    strength: int | None = None,
-    comment: str = "",
-    seconds: float | None = None,
-    idempotency_key: str = "",
+    claim: Claim, *, choice: str, strength: int | None = None, given: Given = NOTHING, idempotency_key: str = ""
 ) -> Label:
     """Close the claim with the annotator's verdict, `choice` as shown to them.
 
-    Sent twice (same key, or the claim is done already) it answers with the label that stands. Raises ClaimGone if the
-    lease ran out and somebody else has the slot.
+    Sent twice (same key, or the claim is done already) it answers with the label that stands. A verdict that comes
+    after the lease ran out, or after a skip in another window, is a label all the same.
     """
     stored = to_stored(choice, swapped=claim.swapped)
-    with transaction.atomic():
-        if not Claim.objects.filter(pk=claim.pk, state=Claim.State.LIVE).update(state=Claim.State.DONE):
-            return _label_that_stands(claim)
-        label = Label.objects.select_for_update().filter(claim=claim).first()
-        if label is None:
-            label = _new_label(claim, stored, idempotency_key)
-        else:
-            _label_again(label, stored)
-        label.strength = strength
-        label.comment = comment
-        label.seconds = seconds
-        label.save(update_fields=["strength", "comment", "seconds"])
-        jobs.enqueue(jobs.REFRESH_PAIRS, pair_ids=[claim.pair_id])
+    try:
+        with transaction.atomic():
+            live = Claim.objects.filter(pk=claim.pk, state=Claim.State.LIVE)
+            if not live.update(state=Claim.State.DONE, ahead=False) and not take_back(
+                claim, state=Claim.State.DONE, extra=True
+            ):
+                return _label_that_stands(claim)
+            label = _save(claim, stored, strength, given, idempotency_key)
+            close_settled(Pair.objects.filter(pk=claim.pair_id), overlap=claim.pair.project.overlap)
+            jobs.enqueue(jobs.REFRESH_PAIRS, pair_ids=[claim.pair_id])
+    except IntegrityError:
+        if idempotency_key and Label.objects.filter(idempotency_key=idempotency_key).exclude(claim=claim).exists():
+            message = "idempotency_key: this key was used for another pair; nothing was saved."
+            raise LabelingError(message) from None
+        fresh = Claim.objects.select_related("pair__project", "label").get(pk=claim.pk)
+        if getattr(claim, "label", None) is not None or getattr(fresh, "label", None) is None:
+            raise
+        # Labelled and undone in another window since this claim was read.
+        return commit_label(fresh, choice=choice, strength=strength, given=given, idempotency_key=idempotency_key)
     return label
 
 
@@ -77,54 +97,95 @@ def revise(label: Label, *, choice: str) -> Label:
 
 @transaction.atomic
 def undo(project: Project, *, annotator: User) -> Claim:
-    """Take the annotator's newest label in the project back and reopen its claim. Raises NothingToUndo.
+    """Take the annotator's last label or skip in the project back and reopen its claim, as far back as a day.
 
-    A live claim that was waiting stays with the annotator. What is labelled next on the reopened claim is the same
-    label row with one more revision; if the judge had been shown, the first verdict stays the blind one.
+    Raises NothingToUndo. Called again it goes one step further. A live claim that was waiting stays with the
+    annotator. What is labelled next on a reopened claim is the same label row with one more revision; if the judge
+    had been shown, the first verdict stays the blind one.
     """
-    label = (
-        Label.objects.select_related("claim__pair__project")
-        .filter(pair__project=project, annotator=annotator, source=Label.Source.CLAIM, withdrawn=False)
-        .order_by("-pk")
-        .first()
+    since = timezone.now() - UNDO_WITHIN
+    label = _last_label(project, annotator, since)
+    skipped = Claim.objects.select_related("pair__project").filter(
+        annotator=annotator, pair__project=project, state=Claim.State.SKIPPED, expires_at__gte=since
     )
-    if label is None or label.claim_id is None:
+    last_skip = skipped.order_by("-expires_at").first()
+    if last_skip is not None and (label is None or last_skip.expires_at > label.changed):
+        take_back(last_skip, state=Claim.State.LIVE, extra=True)
+    elif label is not None:
+        last_skip = _take_label_back(label, by=annotator, overlap=project.overlap)
+    else:
         raise NothingToUndo
+    return Claim.objects.select_related("pair__project", "label").get(pk=last_skip.pk)
+
+
+def _last_label(project: Project, annotator: User, since: datetime) -> Any:
+    """The standing label that the annotator gave or changed last, with the time as ``changed``."""
+    own = Label.objects.select_related("claim").filter(
+        pair__project=project, annotator=annotator, source=Label.Source.CLAIM, withdrawn=False, created_at__gte=since
+    )
+    changed = Coalesce(Max("revisions__at"), F("created_at"))
+    return own.annotate(changed=changed).order_by("-changed", "-pk").first()
+
+
+def _take_label_back(label: Label, *, by: User, overlap: int) -> Claim:
+    assert label.claim is not None, "only labels from claims are undone"
     if not Label.objects.filter(pk=label.pk, withdrawn=False).update(withdrawn=True):
         raise NothingToUndo
-    reopened = Claim.objects.filter(pk=label.claim_id, state=Claim.State.DONE)
+    reopened = Claim.objects.filter(pk=label.claim.pk, state=Claim.State.DONE)
     if not reopened.update(state=Claim.State.LIVE, expires_at=expiry()):
         raise NothingToUndo
-    _revision(label, LabelRevision.Kind.UNDO, after="", by=annotator)
+    _revision(label, LabelRevision.Kind.UNDO, after="", by=by)
+    close_settled(Pair.objects.filter(pk=label.pair_id), overlap=overlap)
     jobs.enqueue(jobs.REFRESH_PAIRS, pair_ids=[label.pair_id])
-    return Claim.objects.select_related("pair__project").get(pk=label.claim_id)
+    return label.claim
 
 
-def _new_label(claim: Claim, stored: str, idempotency_key: str) -> Label:
+def _save(claim: Claim, stored: str, strength: int | None, given: Given, key: str) -> Label:
+    """The claim's label with this verdict: a new row, or the one that was undone."""
     project = claim.pair.project
-    if idempotency_key and Label.objects.filter(idempotency_key=idempotency_key).exists():
-        raise LabelingError("idempotency_key: this key was used for another pair; nothing was saved.")
+    least = project.least_seconds
+    fields = {
+        "strength": strength,
+        "criteria": {name: to_stored(side, swapped=claim.swapped) for name, side in given.criteria.items()},
+        "highlights": [_stored_passage(passage, swapped=claim.swapped) for passage in given.highlights],
+        "comment": given.comment,
+        "seconds": given.seconds,
+        "too_fast": bool(least and given.seconds is not None and given.seconds < least),
+    }
+    label: Label | None = getattr(claim, "label", None)
+    if label is not None:
+        return _label_again(label, stored, fields)
     assisted = project.reveal == Project.Reveal.BEFORE and not claim.pair.unrevealed
     return Label.objects.create(
         pair=claim.pair,
         claim=claim,
-        annotator=claim.annotator,
+        annotator_id=claim.annotator_id,
         source=Label.Source.CLAIM,
         choice=stored,
         final_choice=stored,
         blind=not assisted,
-        idempotency_key=idempotency_key or None,
+        idempotency_key=key or None,
+        **fields,
     )
 
 
-def _label_again(label: Label, stored: str) -> None:
+def _stored_passage(passage: Mapping[str, object], *, swapped: bool) -> dict[str, object]:
+    side = to_stored(str(passage["side"]), swapped=swapped)
+    return {"response": side, **{name: passage[name] for name in ("start", "end", "quote")}}
+
+
+def _label_again(label: Label, stored: str, fields: Mapping[str, object]) -> Label:
     """After an undo: a verdict given before any reveal replaces the blind one, a later one only the final one."""
+    label = Label.objects.select_for_update().get(pk=label.pk)
     _revision(label, LabelRevision.Kind.RELABEL, after=stored, by=_annotator(label))
     if label.revealed_at is None:
         label.choice = stored
     label.final_choice = stored
     label.withdrawn = False
-    label.save(update_fields=["choice", "final_choice", "withdrawn"])
+    for name, value in fields.items():
+        setattr(label, name, value)
+    label.save(update_fields=["choice", "final_choice", "withdrawn", *fields])
+    return label
 
 
 def _label_that_stands(claim: Claim) -> Label:

@@ -62,6 +62,16 @@ def reveal(label: Label) -> Reveal:
     return shown
 
 
+def expected(label: Label) -> bool:
+    """Whether something of the judge will be shown after this label; asks no table."""
+    return expected_of(label.pair, label.pair.project)
+
+
+def expected_of(pair: Pair, project: Project) -> bool:
+    """Whether the project shows the judge after a commit on this pair, as far as its policy says."""
+    return project.reveal == Project.Reveal.AFTER and not pair.unrevealed
+
+
 def before(claim: Claim) -> Reveal | None:
     """The verdict shown before labelling, under the policy `before` only; None where nothing may be shown."""
     project = claim.pair.project

@@ -5,8 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from django import template
+from django.template import Context
+from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
+from labeling.keymap import KeyTable
 from labeling.markdown import render
 
 register = template.Library()
@@ -19,6 +22,25 @@ ROLES = {"user": "Prompt", "assistant": "Earlier answer", "system": "System mess
 @register.filter
 def markdown(text: str) -> SafeString:
     return render(text or "")
+
+
+@register.simple_tag(takes_context=True)
+def keys_for(context: Context, *actions: str) -> str:
+    """All keys of these actions as `data-key` takes them, of the user and the project's scale."""
+    table, graded = _keys(context)
+    return " ".join(key for action in actions for key in table.for_action(action, graded=graded))
+
+
+@register.simple_tag(takes_context=True)
+def kbd(context: Context, *actions: str) -> SafeString:
+    """The keys printed on the buttons of these actions; nothing where the scale has no such action."""
+    table, graded = _keys(context)
+    printed = [table.printed(action, graded=graded) for action in actions]
+    return format_html_join("", "<kbd>{}</kbd>", ((key,) for key in printed if key))
+
+
+def _keys(context: Context) -> tuple[KeyTable, bool]:
+    return context["keys"], context["project"].scale == "graded"
 
 
 @register.filter

@@ -1,13 +1,14 @@
 """Labelling: the screen, and what its keys send. Knows no rule of who gets which pair."""
 
 from django.http import HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 
 from labeling import access
+from labeling.diffs import diff as word_diff
 from labeling.errors import ClaimGone, LabelingError, NothingToUndo
-from labeling.forms import REASON_TOO_LONG, REPORT_NEEDS, CommitForm, ReportForm, SkipForm
-from labeling.http import LabelerRequest, page, wants_partial
-from labeling.services import claims, labels, reveals
+from labeling.forms import REASON_TOO_LONG, REPORT_NEEDS, CommitForm, HeldForm, ReportForm, SkipForm
+from labeling.http import LabelerRequest, page, render_page, wants_partial, wants_receipt
+from labeling.services import claims, labels
 from labeling.services import flags as flag_service
 from labeling.views import stage
 
@@ -15,27 +16,44 @@ from labeling.views import stage
 @page("GET")
 def label(request: LabelerRequest, slug: str) -> HttpResponse:
     project = access.project_for(request.user, slug)
-    return stage.show_next(request, project)
+    return stage.show_next(request, project, held=HeldForm.read(request.GET))
+
+
+@page("GET")
+def reserve(request: LabelerRequest, slug: str) -> HttpResponse:
+    """One more pair for the browser to keep ready, with a short lease; 204 if there is none."""
+    project = access.project_for(request.user, slug)
+    html = stage.ahead(request, project, held=HeldForm.read(request.GET))
+    return HttpResponse(html) if html else HttpResponse(status=204)
+
+
+@page("POST")
+def release(request: LabelerRequest, slug: str) -> HttpResponse:
+    """The browser gives its reserve back: the page is going away."""
+    project = access.project_for(request.user, slug)
+    claims.release(project, annotator=request.user, waiting=HeldForm.read(request.POST))
+    return HttpResponse(status=204)
 
 
 @page("POST")
 def commit(request: LabelerRequest, claim_id: int) -> HttpResponse:
     claim = access.claim_for(request.user, claim_id)
-    form = CommitForm(request.POST, project=claim.pair.project)
+    project = claim.pair.project
+    form = CommitForm(request.POST, project=project)
     if not form.is_valid():
-        return stage.show_claim(request, claim, status=422, form=form, comment=request.POST.get("comment", ""))
-    verdict = form.cleaned_data.pop("verdict")
+        return stage.invalid(request, claim, form)
+    verdict = form.cleaned_data["verdict"]
+    key = form.cleaned_data["idempotency_key"]
     try:
-        saved = labels.commit_label(claim, choice=verdict.choice, strength=verdict.strength, **form.cleaned_data)
+        saved = labels.commit_label(
+            claim, choice=verdict.choice, strength=verdict.strength, given=form.given(), idempotency_key=key
+        )
     except LabelingError as error:
-        return stage.refused(request, claim.pair.project, error)
-    if not wants_partial(request):
-        return redirect("labeling:label-reveal", saved.pk)
+        return stage.refused(request, project, error)
     saved.claim, saved.pair = claim, claim.pair
-    reveal = reveals.reveal(saved)
-    if reveal.state == "hidden":
-        return stage.advance(request, claim.pair.project)
-    return stage.show_reveal(request, saved, reveal)
+    if wants_receipt(request):
+        return stage.receipt(request, project, label=saved, asked=verdict.choice)
+    return redirect("labeling:label-reveal", saved.pk)
 
 
 @page("POST")
@@ -53,13 +71,15 @@ def skip(request: LabelerRequest, claim_id: int) -> HttpResponse:
 
 @page("POST")
 def renew(request: LabelerRequest, claim_id: int) -> HttpResponse:
-    """The heartbeat of an open page."""
+    """The heartbeat of an open page, with the seconds until the lease ends; a warning if it is somebody else's now."""
     claim = access.claim_for(request.user, claim_id)
+    warning = ""
     try:
-        claims.renew(claim)
+        claims.renew(claim, waiting=HeldForm.read(request.POST))
     except ClaimGone as error:
-        return stage.refused(request, claim.pair.project, error)
-    return HttpResponse(status=204)
+        warning = str(error)
+    context = {"claim": claim, "lease": stage.seconds_left(claim), "warning": warning}
+    return render(request, f"{stage.TEMPLATE}#lease", context)
 
 
 @page("POST")
@@ -73,6 +93,15 @@ def report(request: LabelerRequest, claim_id: int) -> HttpResponse:
     return stage.advance(request, project, notice="Reported to an adjudicator. The pair is still yours to label.")
 
 
+@page("GET")
+def diff(request: LabelerRequest, claim_id: int) -> HttpResponse:
+    """The two responses word by word, in the order of the claim."""
+    claim = access.claim_for(request.user, claim_id)
+    left, right = (text for _side, _name, text in stage.sides_of(claim))
+    context = {"project": claim.pair.project, "claim": claim, "diff": word_diff(left, right)}
+    return render_page(request, "labeling/diff.html", "diff", context)
+
+
 @page("POST")
 def undo(request: LabelerRequest, slug: str) -> HttpResponse:
     project = access.project_for(request.user, slug)
@@ -83,4 +112,4 @@ def undo(request: LabelerRequest, slug: str) -> HttpResponse:
     if not wants_partial(request):
         return redirect("labeling:label", slug)
     claim = access.claim_for(request.user, claim.pk)
-    return stage.show_claim(request, claim, notice="Undone: label this pair again.", comment=claim.label.comment)
+    return stage.show_claim(request, claim, notice="Undone: label this pair again.", count=True)

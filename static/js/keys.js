@@ -16,6 +16,11 @@ function scrollsSideways(target) {
   return box !== null && box.scrollWidth > box.clientWidth + 1;
 }
 
+// In a group of radio buttons the arrows choose.
+function choosing(target) {
+  return target instanceof Element && target.matches("input[type=radio]");
+}
+
 function find(key) {
   const wanted = key.length === 1 ? key.toLowerCase() : key;
   for (const element of document.querySelectorAll("[data-key]")) {
@@ -27,6 +32,7 @@ function find(key) {
 
 function press(element) {
   if (element.matches(TYPING)) element.focus();
+  else if (element.hasAttribute("data-focuses")) document.querySelector(element.dataset.focuses)?.focus();
   else element.click();
   const opened = element.closest("details.pop[open]");
   if (opened) enter(opened); // at once: the next key already belongs to the field
@@ -41,14 +47,15 @@ function enter(opened) {
 function ignored(event) {
   if (event.defaultPrevented || event.isComposing || event.repeat) return true;
   if (event.ctrlKey || event.altKey || event.metaKey) return true;
-  if (event.shiftKey && event.key !== "?") return true;
+  // Shift makes no other letter, but on many keyboards it makes the sign that is printed.
+  if (event.shiftKey && event.key.toLowerCase() !== event.key.toUpperCase()) return true;
   if (event.key === "Enter" && event.target instanceof Element && event.target.closest(PRESSABLE)) return true;
-  return event.key.startsWith("Arrow") && scrollsSideways(event.target);
+  return event.key.startsWith("Arrow") && (scrollsSideways(event.target) || choosing(event.target));
 }
 
 function leave(event) {
   const open = document.querySelector("details.pop[open]");
-  if (typing(event.target)) event.target.blur();
+  if (typing(event.target) || choosing(event.target)) event.target.blur();
   if (open) {
     open.open = false;
     open.querySelector("summary").focus();

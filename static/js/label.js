@@ -1,87 +1,258 @@
-// The label screen: time on a pair, drafts of comments, the second half of a double click, and where the focus goes.
+// The label screen: a verdict goes into the outbox, the next pair is there at once, and what is typed is kept.
+
+import { drafts } from "./drafts.js";
+import * as outbox from "./outbox.js";
+import { csrf } from "./session.js";
+import { restart, seconds, sinceShown } from "./stopwatch.js";
 
 const GUARD_MS = 350; // a click this soon after a new pair appeared was meant for the pair before it
+const KEY_GUARD_MS = 200; // nobody has read a pair so soon
+const RESERVE = 2;
 
-let stage = "";
-let shownAt = 0;
-let hiddenFor = 0;
-let hiddenSince = 0;
+const place = document.getElementById("labelling");
+const saved = document.getElementById("saved");
+const status = document.getElementById("status");
+const trouble = document.getElementById("trouble");
+const reserve = []; // pairs that are claimed and rendered, and wait
+let filling = false;
+let dry = false;
+let stageName = "";
+let today = Number(place.dataset.today);
 
-function draftKey(field) {
-  return `tandem-draft-${field.dataset.draft}`;
+const current = () => document.getElementById("stage");
+const claimOf = (stage) => stage.dataset.claim ?? "";
+
+function held() {
+  const claims = [claimOf(current()), ...reserve.map(claimOf), ...outbox.waiting().map((entry) => entry.claim)];
+  return [...new Set(claims)].filter(Boolean);
 }
 
-function enter() {
-  const current = document.getElementById("stage");
-  if (!current || current.dataset.stage === stage) return false;
-  stage = current.dataset.stage;
-  shownAt = performance.now();
-  hiddenFor = 0;
-  hiddenSince = document.hidden ? shownAt : 0;
-  for (const field of current.querySelectorAll("[data-draft]")) {
-    field.value ||= sessionStorage.getItem(draftKey(field)) ?? "";
-    field.closest("details").classList.toggle("filled", field.value !== "");
+function parsed(html) {
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  return template.content.querySelector("#stage");
+}
+
+// --- the next pair -------------------------------------------------------------------------------------------------
+
+function keepReady(html) {
+  const stage = html ? parsed(html) : null;
+  if (stage && !held().includes(claimOf(stage))) reserve.push(stage);
+}
+
+async function fill() {
+  if (filling || dry || reserve.length >= RESERVE || current().dataset.stage === "empty") return;
+  filling = true;
+  try {
+    const answer = await fetch(`${place.dataset.reserve}?held=${held().join(",")}`, {
+      credentials: "same-origin",
+      headers: { "X-Tandem-Login": "in-place" },
+    });
+    dry = answer.status === 204;
+    if (answer.ok && !dry) keepReady(await answer.text());
+    filling = false;
+    if (answer.ok && !dry) fill();
+  } catch {
+    filling = false; // the next receipt tries again
   }
-  return true;
 }
 
-function seconds() {
-  const hidden = hiddenFor + (hiddenSince ? performance.now() - hiddenSince : 0);
-  return ((performance.now() - shownAt - hidden) / 1000).toFixed(2);
-}
-
-document.addEventListener("visibilitychange", () => {
-  if (document.hidden) hiddenSince = performance.now();
-  else if (hiddenSince) {
-    hiddenFor += performance.now() - hiddenSince;
-    hiddenSince = 0;
+function advance() {
+  const next = reserve.shift();
+  if (next) {
+    current().replaceWith(next);
+    htmx.process(next);
+    entered();
+  } else {
+    fetchNext();
   }
-});
+  fill();
+}
 
-document.addEventListener("input", (event) => {
-  const field = event.target;
-  if (!field.dataset?.draft) return;
-  sessionStorage.setItem(draftKey(field), field.value);
-  field.closest("details").classList.toggle("filled", field.value !== "");
-});
+// A region by htmx; where the network is gone the next receipt tries again.
+function load(address) {
+  htmx.ajax("GET", address, { target: "#stage", swap: "outerHTML" }).catch(() => {});
+}
 
-document.addEventListener("htmx:configRequest", (event) => {
-  if (event.detail.elt.hasAttribute("data-seconds")) event.detail.parameters.seconds = seconds();
-});
+function fetchNext() {
+  current().classList.add("loading");
+  current().dataset.spent = "";
+  load(`${place.dataset.next}?held=${held().join(",")}`);
+}
 
-document.addEventListener("submit", (event) => {
-  const field = event.target.elements?.namedItem("seconds");
+function entered() {
+  const stage = current();
+  if (!stage || stage.dataset.stage === stageName) return;
+  const before = stageName;
+  stageName = stage.dataset.stage;
+  restart();
+  if (before !== "" && stage.dataset.today !== undefined) today = Number(stage.dataset.today);
+  delete stage.dataset.today;
+  drafts.restore(stage);
+  showTally();
+  const samePair = before.endsWith(`-${claimOf(stage)}`);
+  if (!samePair) window.scrollTo(0, 0);
+  if (before !== "" && document.activeElement === document.body) {
+    document.querySelector("[data-stage-title]")?.focus({ preventScroll: true });
+  }
+  document.dispatchEvent(new CustomEvent("tandem:shown", { detail: { stage } }));
+}
+
+function showTally() {
+  const tally = current().querySelector("[data-tally]");
+  const waiting = outbox.waiting().length;
+  if (tally) tally.textContent = waiting > 0 ? `${today} today, ${waiting} on the way` : `${today} today`;
+}
+
+// --- what a key or a button sends ----------------------------------------------------------------------------------
+
+function commit(form, submitter) {
+  const stage = current();
+  if (stage.dataset.spent !== undefined) return;
+  const field = form.elements.namedItem("seconds");
   if (field) field.value = seconds();
-});
+  const fields = [...new FormData(form, submitter)].filter(([name]) => name !== "csrfmiddlewaretoken");
+  const then = form.dataset.outbox;
+  if (then !== "stay") stage.dataset.spent = "";
+  if (then === "commit") today += 1;
+  outbox.add({ url: form.getAttribute("action"), fields, claim: claimOf(stage), then });
+  status.textContent = form.dataset.said;
+  if (then === "stay") {
+    form.reset();
+    form.closest("details").open = false;
+  } else if (then === "commit" && stage.dataset.reveals === "yes") {
+    awaitReveal(stage, submitter);
+  } else {
+    advance();
+  }
+}
+
+function awaitReveal(stage, submitter) {
+  const waiting = stage.querySelector("template[data-committed]").content.cloneNode(true);
+  waiting.querySelector("[data-own]").textContent = submitter.querySelector("span").textContent;
+  stage.querySelector(".dock").replaceChildren(waiting);
+  stage.classList.add("committed");
+  stage.dataset.stage = `committed-${claimOf(stage)}`;
+  htmx.process(stage);
+  entered();
+}
+
+document.addEventListener(
+  "submit",
+  (event) => {
+    const form = event.target;
+    if (!form.dataset?.outbox) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    commit(form, event.submitter);
+  },
+  true,
+);
+
+// A required field in a closed pop-up cannot say that it is missing.
+document.addEventListener(
+  "invalid",
+  (event) => {
+    const closed = event.target.closest("details:not([open])");
+    if (closed) closed.open = true;
+  },
+  true,
+);
 
 document.addEventListener(
   "click",
   (event) => {
-    const button = event.target instanceof Element ? event.target.closest("[data-verdict] button") : null;
-    if (!button || event.detail === 0) return; // a key, not the mouse
-    if (event.detail > 1 || performance.now() - shownAt < GUARD_MS) {
+    const target = event.target instanceof Element ? event.target : null;
+    if (target?.closest(".dock button, .dock a") && slip(event, target)) {
       event.preventDefault();
       event.stopImmediatePropagation();
+    } else if (target?.closest("[data-advance]")) {
+      event.preventDefault();
+      advance();
+    } else if (target?.closest("[data-discard]")) {
+      outbox.discard();
     }
   },
   true,
 );
 
-document.addEventListener("htmx:afterRequest", (event) => {
-  const form = event.detail.elt;
-  if (form.id !== "commit" || !event.detail.successful) return;
-  for (const field of form.elements) if (field.dataset.draft) sessionStorage.removeItem(draftKey(field));
+// The second half of a double click, or a key or click that was meant for the pair before. A key has no detail.
+function slip(event, target) {
+  if (event.detail === 0) return sinceShown() < KEY_GUARD_MS && target.closest("[data-verdict]") !== null;
+  return event.detail > 1 || sinceShown() < GUARD_MS;
+}
+
+outbox.connect({
+  more: (entry) => [["held", held().filter((claim) => claim !== entry.claim).join(",")]],
+  receipt: (entry, answer) => {
+    dry = false;
+    if (entry.then === "commit") drafts.forget(entry.claim);
+    if (answer.next) keepReady(answer.next);
+    if (answer.notice && entry.then !== "stay" && answer.notice.startsWith("You had")) status.textContent = answer.notice;
+    if (answer.reveal && current().dataset.stage === `committed-${entry.claim}`) {
+      load(answer.reveal);
+    }
+    if (current().classList.contains("loading")) fetchNext();
+    fill();
+  },
+  state: ({ waiting, trouble: failing, refused }) => {
+    saved.textContent = waiting === 0 ? "All saved" : `${waiting} on the way`;
+    showTally();
+    const labels = waiting === 1 ? "1 verdict waits" : `${waiting} verdicts wait`;
+    let text = "";
+    if (failing && waiting > 0) text = `The server cannot be reached. ${labels} in this browser and will be sent by ${waiting === 1 ? "itself" : "themselves"}; you can go on.`;
+    if (trouble.dataset.from === "outbox" || text) {
+      trouble.textContent = text;
+      trouble.dataset.from = text ? "outbox" : "";
+    }
+    showRefused(refused);
+  },
 });
 
-document.addEventListener("htmx:afterSwap", () => {
-  const fromReveal = stage.startsWith("label-");
-  const before = stage;
-  if (!enter()) return;
-  const isReveal = stage.startsWith("label-");
-  if (!isReveal || fromReveal) window.scrollTo(0, 0);
-  if (before !== "" && document.activeElement === document.body) {
-    document.querySelector("[data-stage-title]")?.focus({ preventScroll: true });
-  }
+function showRefused(refused) {
+  const box = document.getElementById("refused");
+  box.hidden = refused.length === 0;
+  if (refused.length > 0) box.querySelector("p").textContent = `${refused.length} could not be saved: ${refused[0].refused}`;
+}
+
+// --- undo ----------------------------------------------------------------------------------------------------------
+
+const undoes = (element) => element instanceof Element && element.matches("[data-undo]");
+
+document.addEventListener("htmx:confirm", async (event) => {
+  if (!undoes(event.detail.elt) || outbox.waiting().length === 0) return;
+  event.preventDefault();
+  await outbox.drained();
+  event.detail.issueRequest(true);
 });
 
-enter();
+document.addEventListener("htmx:beforeSwap", (event) => {
+  if (!undoes(event.detail.requestConfig?.elt) || event.detail.xhr.status !== 200) return;
+  const stage = current();
+  if (stage.dataset.stage === `claim-${claimOf(stage)}` && stage.dataset.spent === undefined) reserve.unshift(stage);
+});
+
+// --- leases and the page's coming and going ------------------------------------------------------------------------
+
+document.addEventListener("htmx:configRequest", (event) => {
+  if (event.detail.elt.id === "lease") event.detail.parameters.held = reserve.map(claimOf).join(",");
+});
+
+document.addEventListener("htmx:afterSwap", entered);
+
+addEventListener("pagehide", () => {
+  const body = new URLSearchParams({ csrfmiddlewaretoken: csrf(), held: reserve.map(claimOf).join(",") });
+  if (reserve.length > 0) navigator.sendBeacon(place.dataset.release, body);
+  reserve.length = 0;
+});
+
+addEventListener("pageshow", (event) => {
+  if (event.persisted) location.reload();
+});
+
+entered();
+drafts.prune();
+outbox.flush();
+// A verdict on this very pair waits still: the page was reloaded before the server had it.
+if (outbox.waiting().some((entry) => entry.claim === claimOf(current()) && entry.then !== "stay")) advance();
+else fill();

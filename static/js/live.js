@@ -49,17 +49,18 @@ function announce(region) {
 document.addEventListener("htmx:afterSettle", (event) => {
   const region = event.detail.elt;
   if (!(region instanceof Element) || !region.isConnected) return;
-  say(trouble, "");
+  if (trouble.dataset.from !== "outbox") say(trouble, "");
   restore(region);
   announce(region);
 });
 
 document.addEventListener("htmx:sendError", (event) => {
-  say(trouble, polled(event) ? "The server cannot be reached. This page goes on when it is back." : "The server cannot be reached. Nothing was saved: press the key again.");
+  if (trouble.dataset.from === "outbox") return; // it knows better what waits
+  say(trouble, polled(event) ? "The server cannot be reached. This page goes on when it is back." : "The server cannot be reached: press the key again.");
 });
 
 document.addEventListener("htmx:responseError", (event) => {
-  if (polled(event)) return;
+  if (polled(event) || event.detail.xhr.status === 401) return;
   const { status: code } = event.detail.xhr;
   say(trouble, code === 403 ? "The server refused this. Reload the page." : `The server failed (${code}). Nothing was saved: press the key again, or reload the page.`);
 });

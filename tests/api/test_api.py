@@ -13,7 +13,7 @@ from django.utils import timezone
 from labeling.models import ApiToken, Deployment, Project, TrainingRun
 from labeling.services import training
 from labeling.services.consensus import refresh
-from labeling.services.labels import commit_label
+from labeling.services.labels import Given, commit_label
 from labeling.services.tokens import create_token
 from tests.factories import ClaimFactory, JudgementFactory, LabelFactory, PairFactory
 
@@ -76,7 +76,7 @@ def test_labels_are_the_managers(request: pytest.FixtureRequest, project: Projec
 
 def test_human_labels_strict_and_full(alice: User, bob: User, project: Project) -> None:
     claim = ClaimFactory.create(pair__project=project, annotator=bob, swapped=True)
-    commit_label(claim, choice="left", comment="clearer", seconds=4.0)
+    commit_label(claim, choice="left", given=Given(comment="clearer", seconds=4.0))
     LabelFactory.create(pair=PairFactory.create(project=project), choice="tie", external_annotator="ada")
     strict = rows(get(alice, "/projects/stories/labels?source=human&profile=strict"))
     assert strict == [

@@ -12,7 +12,8 @@
     if (shown(e) && !named(e)) problems.push(`no name: ${e.outerHTML.slice(0, 80)}`);
   for (const reference of ["aria-labelledby", "aria-describedby"])
     for (const e of document.querySelectorAll(`[${reference}]`))
-      if (!document.getElementById(e.getAttribute(reference))) problems.push(`${reference} leads nowhere: ${e.getAttribute(reference)}`);
+      for (const id of e.getAttribute(reference).split(/\s+/))
+        if (!document.getElementById(id)) problems.push(`${reference} leads nowhere: ${id}`);
   const rgb = (text) => (text.match(/[\d.]+/g) || []).map(Number);
   const light = ([r, g, b]) => [r, g, b].map((c) => c / 255).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
     .reduce((sum, c, at) => sum + c * [0.2126, 0.7152, 0.0722][at], 0);

@@ -9,6 +9,9 @@ from django.test import Client
 from playwright.sync_api import Browser, Page, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
+from tests.browser.server import Server
+from tests.resilience.conftest import broker_url
+
 # Playwright's synchronous API runs an event loop in this thread; the rows a test reads here are read by nobody else.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 
@@ -23,6 +26,8 @@ FLAGS = [
 WIDE = {"width": 1280, "height": 800}
 
 OpenAs = Callable[..., Page]
+
+__all__ = ["broker_url"]  # a fixture of the real processes
 
 
 @pytest.fixture(scope="session")
@@ -66,3 +71,12 @@ def open_as(chromium: Browser, live_server: LiveServer) -> Iterator[OpenAs]:
     for context in contexts:
         context.close()
     assert problems == []
+
+
+@pytest.fixture
+def server(transactional_db: None, tmp_path: Path, broker_url: str) -> Iterator[Server]:
+    """The product's own web server in a process that can be killed, on the test's database."""
+    running = Server(tmp_path, broker_url)
+    running.start()
+    yield running
+    running.kill()

@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from labeling.models import (
+    Claim,
     Deployment,
     Flag,
     ImportBatch,
@@ -66,6 +67,19 @@ def build(manager: User) -> Project:
         now = timezone.now()
         WorkerHeartbeat.objects.create(name=f"{name}@laptop", queues=name, pid=100, started_at=now, seen_at=now)
     return project
+
+
+CRITERIA = [
+    {"name": "Correct", "about": "Are the facts right?"},
+    {"name": "Helpful", "about": "Does it do what was asked?"},
+    {"name": "Tone", "about": ""},
+]
+
+
+def hold(user: User, pair: Pair) -> None:
+    """Make this the pair on the user's screen."""
+    Claim.objects.filter(annotator=user).delete()
+    factories.ClaimFactory.create(pair=pair, annotator=user, swapped=False)
 
 
 def judge_pair(pair: Pair, judge: JudgeVersion, p_a: float, *, swapped_p_a: float | None = None) -> None:

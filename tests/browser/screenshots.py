@@ -10,10 +10,10 @@ from django.contrib.auth.models import User
 from django.test import Client
 from playwright.sync_api import Page
 
-from labeling.models import Claim, Flag, ImportBatch, Pair, TrainingRun
+from labeling.models import Flag, ImportBatch, Pair, TrainingRun
 from tests.browser import scene
 from tests.browser.conftest import WIDE, OpenAs
-from tests.factories import ClaimFactory
+from tests.browser.scene import hold
 
 FOLDER = Path(settings.BASE_DIR, "docs", "images")
 PHONE = {"width": 390, "height": 844}
@@ -33,6 +33,8 @@ def test_pictures(open_as: OpenAs, scheme: str, size: str, viewport: dict[str, i
         "project": "/p/demo/",
         "flags": "/p/demo/flags/",
         "dossier": f"/p/demo/pairs/{Flag.objects.filter(kind='judge_disagrees')[0].pair_id}/",
+        "settings": "/p/demo/settings/",
+        "own-keys": "/keys/",
         "import": "/p/demo/import/",
         "batch": f"/imports/{ImportBatch.objects.order_by('pk').last().pk}/",  # type: ignore[union-attr]
         "run": f"/runs/{TrainingRun.objects.get(state='promoted').pk}/",
@@ -46,7 +48,7 @@ def test_pictures(open_as: OpenAs, scheme: str, size: str, viewport: dict[str, i
     for name, path in paths.items():
         page.goto(path)
         _shoot(page, f"{name}-{size}-{scheme}")
-    _hold(maria, project.pairs.filter(judgements__method="cot", part="", consensus=None)[0])
+    hold(maria, project.pairs.filter(judgements__method="cot", part="", consensus=None)[0])
     page.goto("/p/demo/label/")
     _shoot(page, f"label-{size}-{scheme}")
     page.keyboard.press("?")
@@ -58,11 +60,6 @@ def test_pictures(open_as: OpenAs, scheme: str, size: str, viewport: dict[str, i
     Pair.objects.all().delete()
     page.goto("/p/demo/label/")
     _shoot(page, f"empty-{size}-{scheme}")
-
-
-def _hold(user: User, pair: Pair) -> None:
-    Claim.objects.filter(annotator=user).delete()
-    ClaimFactory.create(pair=pair, annotator=user, swapped=False)
 
 
 def _shoot(page: Page, name: str) -> None:

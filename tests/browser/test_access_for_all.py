@@ -1,16 +1,20 @@
 """What a screen reader, a keyboard and a small or dark screen need, on every page."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import User
 from django.test import Client
 from playwright.sync_api import Page
 
-from labeling.models import Flag, TrainingRun
+from labeling.models import Flag, Project, TrainingRun
 from tests.browser import scene
 from tests.browser.conftest import WIDE, OpenAs
+from tests.browser.scene import hold
+from tests.browser.test_never_loses import GUARD_MS
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -19,21 +23,36 @@ PHONE = {"width": 390, "height": 844}
 AUDIT = Path(__file__).with_name("audit.js").read_text(encoding="utf-8")
 
 
+NAME = """() => {
+  const here = document.activeElement;
+  const named = document.getElementById(here.getAttribute("aria-labelledby")) ?? here;
+  return named.textContent.trim().split("\\n")[0].trim();
+}"""
+"""What has the focus, by the first line of its name."""
+WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
 def audit(page: Page) -> list[str]:
-    found: list[Any] = page.evaluate(AUDIT)
-    return [str(problem) for problem in found]
+    """What our own audit and axe-core find on the page as it stands."""
+    own: list[Any] = page.evaluate(AUDIT)
+    found = Axe().run(page, options={"runOnly": {"type": "tag", "values": WCAG}})
+    axe = [f"{one['id']}: {node['html'][:100]}" for one in found.response["violations"] for node in one["nodes"]]
+    return [*map(str, own), *axe]
 
 
 @pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_page_holds_the_basics(open_as: OpenAs, viewport: dict[str, int], scheme: str) -> None:
     maria = User.objects.create_user("maria", is_staff=True)
-    scene.build(maria)
+    project = scene.build(maria)
+    Project.objects.update(criteria=scene.CRITERIA, highlights=True, least_seconds=2)
+    hold(maria, project.pairs.filter(judgements__method="cot", part="", consensus=None)[0])
     client = Client()
     client.force_login(maria)
     flag, ended = Flag.objects.filter(kind="judge_disagrees")[0], TrainingRun.objects.get(state="promoted")
     running = TrainingRun.objects.get(state="running")
     paths = ["/", "/p/demo/", "/p/demo/flags/", f"/p/demo/pairs/{flag.pair_id}/", "/p/demo/import/", "/health/"]
+    paths += ["/p/demo/settings/", "/keys/"]
     paths += [f"/runs/{ended.pk}/", f"/runs/{running.pk}/", "/p/nothing/", "/p/demo/label/"]
     page = open_as(None, "/login/", viewport=viewport, scheme=scheme)
     problems = {"/login/": audit(page)}
@@ -41,12 +60,25 @@ def test_every_page_holds_the_basics(open_as: OpenAs, viewport: dict[str, int], 
     for path in paths:
         page.goto(path)
         problems[path] = audit(page)
+    page.wait_for_timeout(GUARD_MS)
+    page.keyboard.press("d")
+    page.wait_for_selector("#diff > *")
+    problems["differences"] = audit(page)
+    page.keyboard.press("d")
+    for key in ("s", "f", "c"):
+        page.keyboard.press(key)
+        problems[f"pop-up {key}"] = audit(page)
+        page.keyboard.press("Escape")
     page.keyboard.press("1")
-    page.wait_for_selector(".committed")
+    page.wait_for_selector("#keep")
     problems["reveal"] = audit(page)
     page.keyboard.press("?")
-    problems["keys"] = audit(page)
-    assert {path: found for path, found in problems.items() if found} == {}
+    problems["list of keys"] = audit(page)
+    page.keyboard.press("Escape")
+    page.evaluate("document.getElementById('login').showModal()")
+    problems["login in place"] = audit(page)
+    found = [f"{path}: {problem}" for path, problems_here in problems.items() for problem in problems_here]
+    assert not found, "\n".join(found)
 
 
 def test_the_whole_label_screen_is_reached_by_tab_in_reading_order(open_as: OpenAs) -> None:
@@ -56,12 +88,15 @@ def test_the_whole_label_screen_is_reached_by_tab_in_reading_order(open_as: Open
     client.force_login(maria)
     page = open_as(client, "/p/demo/label/")
     order = []
-    for _ in range(20):
+    for _ in range(30):
         page.keyboard.press("Tab")
-        name = page.evaluate("document.activeElement.innerText.split('\\n')[0].trim()")
+        if page.evaluate("document.activeElement.closest('.top') !== null"):
+            continue
+        name = page.evaluate(NAME)
         outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         if name and name not in order:
             order.append(name)
             assert outline != "none", name
-    wanted = ["Skip to the content", "Guidelines", "Left better", "Tie", "Both bad", "Right better", "Skip", "Undo"]
-    assert [name for name in (entry.split(" G")[0] for entry in order) if name in wanted] == wanted
+    wanted = ["Skip to the content", "Guidelines", "Left", "Right", "Left better", "Tie", "Both bad", "Right better"]
+    wanted += ["Skip", "Comment", "Report", "Undo", "Differences", "Keys"]
+    assert [name for name in (re.sub(" .$", "", entry) for entry in order) if name in wanted] == wanted

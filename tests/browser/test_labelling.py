@@ -5,11 +5,12 @@ from collections.abc import Callable
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import Locator, Page, expect
 
-from labeling.models import Claim, Deployment, Flag, Label, LabelRevision, Project
+from labeling.models import Claim, Deployment, Flag, KeyMap, Label, LabelRevision, Pair, Project
 from tests import factories
 from tests.browser.conftest import OpenAs
+from tests.browser.test_never_loses import GUARD_MS, ready
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -40,7 +41,7 @@ def screen(open_as: OpenAs, as_bob: Client) -> Callable[[], Page]:
     def opened() -> Page:
         page = open_as(as_bob, "/p/stories/label/")
         page.evaluate(f"{MARK} = 'still here'")
-        return page
+        return ready(page)
 
     return opened
 
@@ -50,10 +51,11 @@ def stage(page: Page) -> str:
 
 
 def press_and_wait(page: Page, key: str) -> None:
-    """Press a key and wait until the screen shows something else."""
+    """Press a key, wait until the screen shows something else and takes keys again."""
     before = stage(page)
     page.keyboard.press(key)
     page.wait_for_function("before => document.getElementById('stage').dataset.stage !== before", arg=before)
+    page.wait_for_timeout(GUARD_MS)
 
 
 def never_reloaded(page: Page) -> bool:
@@ -81,10 +83,10 @@ def test_reveal_keep_and_revise(judged: Project, screen: Callable[[], Page]) -> 
     expect(page.locator("#reveal")).to_contain_text("80 % sure")
     expect(page.locator("#keep")).to_contain_text("Keep: Left is better")
     press_and_wait(page, "Enter")
-    press_and_wait(page, "1")
-    press_and_wait(page, "2")
-    press_and_wait(page, "t")
-    press_and_wait(page, "k")
+    for verdict, then in (("1", "2"), ("t", "k")):
+        press_and_wait(page, verdict)
+        page.wait_for_selector("#keep")
+        press_and_wait(page, then)
     expect(page.locator("#stage")).to_have_attribute("data-stage", "empty")
     assert never_reloaded(page)
     assert list(LabelRevision.objects.values_list("kind", flat=True)) == ["keep", "revise", "keep"]
@@ -131,6 +133,86 @@ def test_undo_skip_and_the_reason(quiet: Project, screen: Callable[[], Page]) ->
     assert never_reloaded(page)
 
 
+def test_a_skip_by_accident_costs_nothing(quiet: Project, screen: Callable[[], Page]) -> None:
+    page = screen()
+    before = stage(page)
+    page.keyboard.press("c")
+    page.keyboard.type("an hour's work")
+    page.keyboard.press("Escape")
+    page.keyboard.press("s")
+    press_and_wait(page, "Enter")
+    press_and_wait(page, "u")
+    assert stage(page) == before
+    expect(page.locator("#comment-text")).to_have_value("an hour's work")
+    press_and_wait(page, "1")
+    expect(page.locator("#saved")).to_have_text("All saved")
+    assert Label.objects.get().comment == "an hour's work"
+
+
+def test_the_reading_aids_by_key(quiet: Project, screen: Callable[[], Page]) -> None:
+    """Differences, long responses that scroll together and unfold, on keys."""
+    long = "\n\n".join(f"Paragraph {number} of a long answer." for number in range(60))
+    Pair.objects.update(response_a=long, response_b=f"Well. {long}")
+    page = screen()
+    left, right = (page.locator(f".response.{side} .response-body") for side in ("left", "right"))
+    left.evaluate("box => box.scrollTop = 400")
+    page.wait_for_function("() => document.querySelector('.response.right .response-body').scrollTop > 300")
+    page.keyboard.press("e")
+    assert right.evaluate("box => box.scrollHeight - box.clientHeight") <= 1
+    page.wait_for_timeout(GUARD_MS)
+    page.keyboard.press("e")
+    assert right.evaluate("box => box.scrollHeight - box.clientHeight") > 400
+    page.keyboard.press("d")
+    expect(page.locator("#diff ins, #diff del").first).to_contain_text("Well")
+    expect(left).to_be_hidden()
+    page.wait_for_timeout(GUARD_MS)
+    page.keyboard.press("d")
+    expect(left).to_be_visible()
+
+
+def test_criteria_and_evidence_without_a_mouse(quiet: Project, screen: Callable[[], Page]) -> None:
+    criteria = [{"name": "Facts", "about": ""}, {"name": "Tone", "about": ""}]
+    Project.objects.update(criteria=criteria, criteria_required=True, highlights=True)
+    Pair.objects.update(response_a="One thing. Another thing.", response_b="One thing. Another thing!")
+    page = screen()
+    before = stage(page)
+    page.keyboard.press("1")
+    page.wait_for_timeout(GUARD_MS)
+    assert stage(page) == before, "a criterion is missing"
+    page.keyboard.press("Escape")
+    page.keyboard.press("r")
+    page.keyboard.press("Space")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("h")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Escape")
+    press_and_wait(page, "1")
+    expect(page.locator("#saved")).to_have_text("All saved")
+    label = Label.objects.select_related("claim").get()
+    assert label.claim is not None
+    left = "b" if label.claim.swapped else "a"
+    assert label.criteria == {"Facts": left, "Tone": "tie"}
+    [passage] = label.highlights
+    assert (passage["response"], passage["start"]) == (left, 11)
+    assert passage["quote"].startswith("Another thing")
+
+
+def test_keys_of_ones_own(quiet: Project, screen: Callable[[], Page], bob: User) -> None:
+    KeyMap.objects.create(user=bob, keys={"tie": "z", "undo": "+"})
+    page = screen()
+    before = stage(page)
+    page.keyboard.press("t")
+    page.wait_for_timeout(GUARD_MS)
+    assert stage(page) == before
+    expect(page.get_by_role("button", name="Tie Z")).to_be_visible()
+    press_and_wait(page, "z")
+    press_and_wait(page, "+")
+    assert stage(page) == before
+
+
 def test_keys_never_fire_while_typing_with_modifiers_or_held_down(quiet: Project, screen: Callable[[], Page]) -> None:
     page = screen()
     before = stage(page)
@@ -163,18 +245,12 @@ def test_a_draft_survives_a_reload_and_so_does_the_pair(quiet: Project, screen: 
     page.keyboard.press("c")
     page.keyboard.type("half a thought")
     page.reload()
+    ready(page)
     assert stage(page) == before
     expect(page.locator("#comment-text")).to_have_value("half a thought")
     press_and_wait(page, "1")
     expect(page.locator("#comment-text")).to_have_value("")
     assert Label.objects.get().comment == "half a thought"
-
-
-def held_back(page: Page) -> list[Route]:
-    """Commits as they are sent; the network keeps each until the test lets it go on."""
-    sent: list[Route] = []
-    page.route("**/claims/*/label/", lambda route: sent.append(route))
-    return sent
 
 
 def left_button(page: Page) -> Locator:
@@ -183,39 +259,19 @@ def left_button(page: Page) -> Locator:
 
 def test_a_double_click_is_one_label(quiet: Project, screen: Callable[[], Page]) -> None:
     page = screen()
-    before = stage(page)
     page.wait_for_timeout(400)  # the page is ready for the mouse
     left_button(page).dblclick()
-    page.wait_for_function("before => document.getElementById('stage').dataset.stage !== before", arg=before)
     page.wait_for_timeout(500)
+    expect(page.locator("#saved")).to_have_text("All saved")
     assert Label.objects.count() == 1
 
 
-def test_impatient_keys_on_a_slow_network_are_one_label(quiet: Project, screen: Callable[[], Page]) -> None:
+def test_keys_pressed_at_once_are_one_label(quiet: Project, screen: Callable[[], Page]) -> None:
     page = screen()
-    sent = held_back(page)
-    before = stage(page)
     for key in ("1", "2", "t", "1"):
         page.keyboard.press(key)
-    page.wait_for_timeout(300)
-    assert len(sent) == 1
-    sent[0].continue_()
-    page.wait_for_function("before => document.getElementById('stage').dataset.stage !== before", arg=before)
     page.wait_for_timeout(500)
-    assert Label.objects.count() == 1
-
-
-def test_an_unreachable_server_is_said_and_the_verdict_can_be_sent_again(
-    quiet: Project, screen: Callable[[], Page]
-) -> None:
-    page = screen()
-    page.context.set_offline(True)
-    page.keyboard.press("1")
-    expect(page.get_by_role("alert")).to_contain_text("Nothing was saved")
-    page.context.set_offline(False)
-    page.wait_for_timeout(200)
-    press_and_wait(page, "1")
-    expect(page.get_by_role("alert")).to_be_empty()
+    expect(page.locator("#saved")).to_have_text("All saved")
     assert Label.objects.count() == 1
 
 
@@ -225,18 +281,6 @@ def test_an_empty_queue_fills_by_itself(project: Project, screen: Callable[[], P
     pair = factories.PairFactory.create(project=project)
     expect(page.locator("#stage")).to_contain_text(pair.response_a, timeout=8000)
     assert never_reloaded(page)
-
-
-def test_an_expired_session_leads_to_the_login_and_back(quiet: Project, screen: Callable[[], Page]) -> None:
-    page = screen()
-    page.context.clear_cookies(name="sessionid")
-    page.keyboard.press("1")
-    page.wait_for_url("**/login/?next=/p/stories/label/")
-    page.get_by_label("User name").fill("bob")
-    page.get_by_label("Password").fill("bob-password")
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/p/stories/label/")
-    assert not Label.objects.exists()
 
 
 def test_a_graded_scale_has_four_number_keys(quiet: Project, screen: Callable[[], Page]) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.browser.test_never_loses import GUARD_MS
 from tests.launch.starting import Start, free_port
 
 pytestmark = [pytest.mark.browser, pytest.mark.model, pytest.mark.xdist_group("torch"), pytest.mark.timeout(2700)]
@@ -73,6 +74,7 @@ def press(page: Page, key: str) -> str:
     before = page.locator("#stage").get_attribute("data-stage")
     page.keyboard.press(key)
     page.wait_for_function("before => document.getElementById('stage').dataset.stage !== before", arg=before)
+    page.wait_for_timeout(GUARD_MS)
     return page.locator("#stage").get_attribute("data-stage") or ""
 
 
@@ -80,7 +82,7 @@ def label_by_keyboard(page: Page, keys: str) -> int:
     """Label pair after pair; where the judge is shown or awaited, Enter goes on. Returns how many were not revealed."""
     straight_on = 0
     for key in keys:
-        if press(page, key).startswith("label-"):
+        if press(page, key).startswith(("committed-", "label-")):
             press(page, "Enter")
         else:
             straight_on += 1
@@ -97,6 +99,7 @@ def test_label_retrain_and_export(tandem: Start, page: Page) -> None:
     label_by_keyboard(page, "12tx12")
     press(page, "u")
     assert press(page, "1")
+    expect(page.locator("#saved")).to_have_text("All saved")
     assert page.evaluate(MARK) == "still here", "a page load in the middle of labelling"
 
     page.goto("/p/demo/")

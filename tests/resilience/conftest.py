@@ -33,7 +33,7 @@ class Stack:
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "webapp.settings",
             "TANDEM_HOME": str(home),
-            "DATABASE_URL": _database_url(),
+            "DATABASE_URL": database_url(),
             "REDIS_URL": broker,
             "TANDEM_SWEEP_SECONDS": "1",
             "TANDEM_POLICY_SECONDS": "1",
@@ -79,7 +79,8 @@ class Stack:
             time.sleep(0.1)
 
 
-def _database_url() -> str:
+def database_url() -> str:
+    """The test's database, for processes of their own."""
     database = connection.settings_dict
     if connection.vendor == "sqlite":
         return f"sqlite:///{database['NAME']}"

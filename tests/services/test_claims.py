@@ -1,7 +1,9 @@
 """Leases: one holder a slot, expiry, renewal, skipping, and why a queue is empty."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
@@ -10,9 +12,10 @@ from django.utils import timezone
 
 from labeling import queries
 from labeling.errors import ClaimGone
-from labeling.models import Claim, Project
+from labeling.models import Claim, Pair, Project
 from labeling.services import claims
-from labeling.services.labels import commit_label
+from labeling.services.imports import import_file
+from labeling.services.labels import commit_label, undo
 from tests.factories import ClaimFactory, LabelFactory, PairFactory, ProjectFactory, UserFactory
 
 
@@ -60,10 +63,37 @@ def test_an_expired_lease_goes_to_somebody_else(project: Project, bob: User, ali
     second = claims.next_claim(project, annotator=alice)
     assert second is not None
     assert second.pair_id == first.pair_id
-    with pytest.raises(ClaimGone):
+    with pytest.raises(ClaimGone, match="somebody else has it"):
         claims.renew(first)
-    with pytest.raises(ClaimGone):
-        commit_label(first, choice="left")
+
+
+def test_a_late_verdict_is_one_label_more_never_a_lost_one(project: Project, bob: User, alice: User) -> None:
+    pair = PairFactory.create(project=project)
+    late = claims.next_claim(project, annotator=bob)
+    assert late is not None
+    expire(late)
+    other = claims.next_claim(project, annotator=alice)
+    assert other is not None
+    commit_label(other, choice="left")
+    label = commit_label(late, choice="right")
+    assert set(pair.labels.values_list("annotator__username", flat=True)) == {"alice", "bob"}
+    late.refresh_from_db()
+    assert (label.withdrawn, late.state, late.slot, late.slots) == (False, "done", 1, 2)
+
+
+@pytest.mark.parametrize("state", ["expired", "skipped"])
+def test_a_verdict_after_the_lease_or_a_skip_takes_the_free_slot(project: Project, bob: User, state: str) -> None:
+    claim = ClaimFactory.create(pair__project=project, annotator=bob, state=state)
+    commit_label(claim, choice="left")
+    claim.refresh_from_db()
+    assert (claim.state, claim.slot, claim.slots) == ("done", 0, 1)
+
+
+def test_a_heartbeat_takes_an_expired_lease_up_again(project: Project, bob: User) -> None:
+    claim = ClaimFactory.create(pair__project=project, annotator=bob, state="expired")
+    claims.renew(claim)
+    claim.refresh_from_db()
+    assert claim.state == Claim.State.LIVE
 
 
 def test_an_expired_lease_may_return_to_the_same_annotator(project: Project, bob: User) -> None:
@@ -96,8 +126,10 @@ def test_a_skipped_pair_is_offered_to_others_only(project: Project, bob: User, a
     other = claims.next_claim(project, annotator=alice)
     assert other is not None
     assert other.pair == pair
-    with pytest.raises(ClaimGone):
-        claims.skip(claim)
+    claims.skip(claim)  # sent twice
+    commit_label(other, choice="left")
+    with pytest.raises(ClaimGone, match="labelled this pair already"):
+        claims.skip(other)
 
 
 def test_the_database_refuses_a_second_holder_of_a_slot(project: Project, bob: User, alice: User) -> None:
@@ -106,6 +138,83 @@ def test_the_database_refuses_a_second_holder_of_a_slot(project: Project, bob: U
         ClaimFactory.create(pair=claim.pair, annotator=alice)
     with pytest.raises(IntegrityError), transaction.atomic():
         ClaimFactory.create(pair=claim.pair, annotator=alice, slot=1, slots=1)
+
+
+def held_by(user: User, project: Project, *others: Claim) -> Claim:
+    claim = claims.next_claim(project, annotator=user, held=[other.pk for other in others], ahead=True)
+    assert claim is not None
+    return claim
+
+
+def test_a_reserve_is_claimed_ahead_for_a_short_time(project: Project, bob: User) -> None:
+    PairFactory.create_batch(3, project=project)
+    shown = claims.next_claim(project, annotator=bob)
+    assert shown is not None
+    first = held_by(bob, project, shown)
+    second = held_by(bob, project, shown, first)
+    assert len({shown.pair_id, first.pair_id, second.pair_id}) == 3
+    assert first.ahead
+    assert first.expires_at < shown.expires_at
+    assert held_by(bob, project, shown) == first, "asked again: what is claimed already, not a fourth pair"
+    assert claims.next_claim(project, annotator=bob) == shown, "a second window shows the same pair"
+
+
+def test_the_heartbeat_keeps_the_reserve_too(project: Project, bob: User) -> None:
+    PairFactory.create_batch(2, project=project)
+    shown = claims.next_claim(project, annotator=bob)
+    assert shown is not None
+    waiting = held_by(bob, project, shown)
+    expire(waiting)
+    claims.renew(shown, waiting=[waiting.pk])
+    waiting.refresh_from_db()
+    assert waiting.ahead
+    assert waiting.expires_at > timezone.now()
+
+
+def test_a_reserve_is_given_back_but_never_what_is_on_the_screen(project: Project, bob: User, alice: User) -> None:
+    PairFactory.create_batch(2, project=project)
+    shown = claims.next_claim(project, annotator=bob)
+    assert shown is not None
+    waiting = held_by(bob, project, shown)
+    assert claims.next_claim(project, annotator=alice) is None
+    assert claims.release(project, annotator=alice, waiting=[waiting.pk]) == 0
+    assert claims.release(project, annotator=bob, waiting=[shown.pk, waiting.pk]) == 1
+    taken = claims.next_claim(project, annotator=alice)
+    assert taken is not None
+    assert taken.pair_id == waiting.pair_id
+
+
+def test_a_gold_question_comes_every_nth_time(bob: User) -> None:
+    project = ProjectFactory.create(gold_every=3)
+    PairFactory.create_batch(6, project=project)
+    PairFactory.create_batch(3, project=project, gold="a", shuffle=900)
+    served = []
+    for _ in range(6):
+        claim = claims.next_claim(project, annotator=bob)
+        assert claim is not None
+        served.append(claim.pair.gold)
+        commit_label(claim, choice="left")
+    assert served == ["", "", "a", "", "", "a"]
+
+
+def test_pairs_with_their_labels_are_closed_and_an_undo_or_more_overlap_opens_them(project: Project, bob: User) -> None:
+    pair = PairFactory.create(project=project)
+    claim = claims.next_claim(project, annotator=bob)
+    assert claim is not None
+    commit_label(claim, choice="left")
+    assert closed(pair)
+    undo(project, annotator=bob)
+    assert not closed(pair)
+    commit_label(Claim.objects.select_related("label", "pair__project").get(), choice="left")
+    project.overlap = 2
+    project.save()
+    claims.reopen(project)
+    assert not closed(pair)
+
+
+def closed(pair: Pair) -> bool:
+    pair.refresh_from_db()
+    return pair.closed
 
 
 def test_an_empty_queue_says_why(project: Project, bob: User, alice: User) -> None:
@@ -146,3 +255,32 @@ def test_eight_threads_never_hold_the_same_slot() -> None:
     slots = list(Claim.objects.filter(state=Claim.State.DONE).values_list("pair_id", "slot"))
     assert sum(done) == len(slots) == len(set(slots))
     assert sum(done) >= 72  # the last pairs of a user's own may run out, a slot is never handed out twice
+
+
+@pytest.mark.django_db(transaction=True)
+def test_labelling_goes_on_while_a_file_is_imported(tmp_path: Path) -> None:
+    """An import writes for seconds in one transaction; on SQLite, too, commits beside it only wait."""
+    project = ProjectFactory.create()
+    PairFactory.create_batch(8, project=project)
+    bob = UserFactory.create()
+    rows = ({"prompt": f"p{n}", "response_a": f"a{n} " * 50, "response_b": f"b{n} " * 50} for n in range(4000))
+    file = tmp_path / "pairs.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+
+    def bring() -> int:
+        try:
+            with file.open("rb") as opened:
+                return import_file(project, file=opened, filename=file.name).imported
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        importing = pool.submit(bring)
+        labelled = 0
+        while not importing.done() or labelled < 4:
+            claim = claims.next_claim(project, annotator=bob)
+            assert claim is not None
+            commit_label(claim, choice="left")
+            labelled += 1
+        assert importing.result() == 4000
+    assert Claim.objects.filter(annotator=bob, state="done").count() == labelled

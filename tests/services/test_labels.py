@@ -1,10 +1,13 @@
 """Labels: stored order, one per claim, blind verdicts kept, every change a revision."""
 
+from datetime import timedelta
+
 import pytest
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.db.models import Model, QuerySet
 from django.db.utils import DatabaseError
+from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +15,7 @@ from labeling import jobs
 from labeling.errors import LabelingError, NothingToUndo
 from labeling.models import AuditEvent, Claim, Deployment, JudgeVersion, Label, LabelRevision, Pair, Project
 from labeling.services import labels
-from labeling.services.claims import next_claim
+from labeling.services.claims import next_claim, skip
 from labeling.services.reveals import reveal
 from tests.conftest import Sent
 from tests.factories import ClaimFactory, JudgementFactory, PairFactory
@@ -48,7 +51,7 @@ def test_a_commit_closes_the_claim_and_asks_for_the_consensus(
     claim: Claim, sent: Sent, django_capture_on_commit_callbacks: object
 ) -> None:
     with django_capture_on_commit_callbacks(execute=True):  # type: ignore[operator]
-        label = labels.commit_label(claim, choice="tie", comment="both fine", seconds=3.5)
+        label = labels.commit_label(claim, choice="tie", given=labels.Given(comment="both fine", seconds=3.5))
         assert sent == []
     claim.refresh_from_db()
     assert (claim.state, label.blind, label.comment, label.seconds) == ("done", True, "both fine", 3.5)
@@ -102,6 +105,24 @@ def test_undo_goes_back_step_by_step_and_then_says_so(project: Project, bob: Use
     labels.commit_label(second, choice="left")
     assert labels.undo(project, annotator=bob) == second
     assert labels.undo(project, annotator=bob) == first
+    with pytest.raises(NothingToUndo):
+        labels.undo(project, annotator=bob)
+
+
+def test_undo_takes_a_skip_back_in_its_turn(project: Project, bob: User) -> None:
+    first, second, third = ClaimFactory.create_batch(3, pair__project=project, annotator=bob)
+    labels.commit_label(first, choice="left")
+    skip(second, reason="a slip")
+    labels.commit_label(third, choice="left")
+    assert [labels.undo(project, annotator=bob) for _ in range(3)] == [third, second, first]
+    assert set(Claim.objects.values_list("state", flat=True)) == {"live"}
+    labels.commit_label(Claim.objects.select_related("label").get(pk=first.pk), choice="right")
+    assert labels.undo(project, annotator=bob) == first, "what was done last comes first"
+
+
+def test_undo_reaches_a_day_back(project: Project, bob: User, claim: Claim) -> None:
+    labels.commit_label(claim, choice="left")
+    Label.objects.update(created_at=timezone.now() - timedelta(hours=25))
     with pytest.raises(NothingToUndo):
         labels.undo(project, annotator=bob)
 

@@ -30,10 +30,13 @@ ROUTES: list[tuple[str, str, Args, int, int, int]] = [
     ("projects", "get", lambda _: [], 200, 200, 200),
     ("project", "get", slug, 200, 200, 200),
     ("label", "get", slug, 200, 200, 200),
+    ("reserve", "get", slug, 200, 204, 204),
+    ("release", "post", slug, 204, 204, 204),
     ("undo", "post", slug, 302, 409, 409),
     ("claim-commit", "post", claim, 422, 404, 404),
     ("claim-skip", "post", claim, 302, 404, 404),
-    ("claim-renew", "post", claim, 204, 404, 404),
+    ("claim-renew", "post", claim, 200, 404, 404),
+    ("claim-diff", "get", claim, 200, 404, 404),
     ("claim-report", "post", claim, 422, 404, 404),
     ("label-reveal", "get", label, 200, 404, 404),
     ("label-keep", "post", label, 409, 404, 404),
@@ -41,12 +44,15 @@ ROUTES: list[tuple[str, str, Args, int, int, int]] = [
     ("flags", "get", slug, 403, 200, 200),
     ("dossier", "get", lambda world: [world.project.slug, world.pair.pk], 403, 200, 200),
     ("retrain", "post", slug, 403, 403, 422),
+    ("settings", "get", slug, 403, 403, 200),
+    ("settings", "post", slug, 403, 403, 422),
+    ("keys", "get", lambda _: [], 200, 200, 200),
     ("import", "get", slug, 403, 403, 200),
     ("batch", "get", lambda world: [world.batch.pk], 403, 403, 200),
     ("run", "get", lambda world: [world.run.pk], 403, 403, 200),
     ("run-cancel", "post", lambda world: [world.run.pk], 403, 403, 302),
 ]
-IDS = [route[0] for route in ROUTES]
+IDS = [f"{route[0]}-{route[1]}" for route in ROUTES]
 
 
 def send(client: Client, route: tuple[str, str, Args, int, int, int], world: World) -> int:
@@ -57,7 +63,7 @@ def send(client: Client, route: tuple[str, str, Args, int, int, int], world: Wor
 
 def test_the_table_names_every_route() -> None:
     names = {pattern.name for pattern in get_resolver("labeling.urls").url_patterns if hasattr(pattern, "name")}
-    assert set(IDS) == names
+    assert {route[0] for route in ROUTES} == names
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=IDS)
@@ -73,7 +79,7 @@ def test_anonymous_people_are_sent_to_the_login(
 
 @pytest.mark.parametrize("route", ROUTES, ids=IDS)
 def test_strangers_find_nothing(as_charlie: Client, world: World, route: tuple[str, str, Args, int, int, int]) -> None:
-    assert send(as_charlie, route, world) == (200 if route[0] == "projects" else 404)
+    assert send(as_charlie, route, world) == (200 if route[0] in ("projects", "keys") else 404)
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=IDS)

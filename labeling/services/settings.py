@@ -1,0 +1,30 @@
+"""The settings of a project that managers change while people label. Knows no form."""
+
+from django.contrib.auth.models import User
+from django.db import transaction
+
+from labeling.models import Project
+from labeling.services import audit, claims
+
+
+@transaction.atomic
+def change_settings(project: Project, *, by: User, **wanted: object) -> list[str]:
+    """Set the fields that differ from what is stored, and say in the audit trail from what to what.
+
+    Returns the names of the fields that changed. Another overlap means that other pairs have all their labels.
+    """
+    current = Project.objects.select_for_update().get(pk=project.pk)
+    changes = {
+        name: {"from": getattr(current, name), "to": value}
+        for name, value in wanted.items()
+        if getattr(current, name) != value
+    }
+    if not changes:
+        return []
+    for name, change in changes.items():
+        setattr(current, name, change["to"])
+    current.save(update_fields=list(changes))
+    audit.record("project.settings", current, by=by, changes=changes)
+    if "overlap" in changes:
+        claims.reopen(current)
+    return list(changes)

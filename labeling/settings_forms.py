@@ -1,0 +1,178 @@
+"""What managers set for a project, and users for their keys, checked. Knows nothing of who may."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from django import forms
+from django.forms.boundfield import BoundField
+
+from labeling import keymap
+from labeling.models import Project
+
+Criterion = dict[str, str]
+
+MOST_CRITERIA, LONGEST_NAME, LONGEST_ABOUT = 8, 60, 200
+SCALES = [
+    (Project.Scale.PLAIN, "Left better, tie, both bad, right better"),
+    (Project.Scale.GRADED, "The same, and “much better” on either side"),
+]
+COMMENTS = [(Project.Comments.OPTIONAL, "If the annotator likes"), (Project.Comments.REQUIRED, "With every verdict")]
+LIMITS = {"min_value": "At least %(limit_value)s.", "max_value": "At most %(limit_value)s."}
+REVEALS = [
+    (Project.Reveal.AFTER, "After the annotator has committed a verdict"),
+    (Project.Reveal.NEVER, "Never"),
+    (Project.Reveal.BEFORE, "Before the verdict; labels given so never measure a judge"),
+]
+
+
+class SettingsForm(forms.ModelForm[Project]):
+    """The settings of a project that can change while people label."""
+
+    scale = forms.ChoiceField(
+        choices=SCALES,
+        widget=forms.RadioSelect,
+        help_text="The verdicts that annotators choose from. Labels given so far stay as they are.",
+    )
+    criteria = forms.CharField(
+        required=False,
+        strip=False,  # a blank first line counts, so that the numbers of bad lines are right
+        widget=forms.Textarea(attrs={"rows": 4}),
+        help_text="What annotators compare besides the whole: one a line, as “Name: what to compare”, eight at most. "
+        "Labels keep their answers to a criterion that is removed.",
+    )
+    gold_every = forms.IntegerField(
+        label="Gold questions: one pair in",
+        required=False,
+        min_value=2,
+        max_value=1000,
+        error_messages=LIMITS,
+        help_text="Gold questions have a known right verdict. Empty: they come as the random order brings them.",
+    )
+    least_seconds = forms.IntegerField(
+        label="Too fast below, in seconds",
+        min_value=0,
+        max_value=600,
+        error_messages=LIMITS,
+        help_text="A verdict that took less is marked as too fast, never blocked. 0 marks none.",
+    )
+    overlap = forms.IntegerField(
+        label="People per pair",
+        min_value=1,
+        max_value=50,
+        error_messages=LIMITS,
+        help_text="How many people label each pair. Raising it opens finished pairs again, and no label is ever lost.",
+    )
+
+    comments = forms.ChoiceField(
+        choices=COMMENTS, widget=forms.RadioSelect, help_text="When a verdict comes with a sentence of explanation."
+    )
+    reveal = forms.ChoiceField(
+        label="When the judge is shown",
+        choices=REVEALS,
+        widget=forms.RadioSelect,
+        help_text="Only verdicts given before the judge was seen can tell whether it is right.",
+    )
+
+    class Meta:
+        model = Project
+        fields = [
+            "name", "guidelines", "scale", "criteria", "criteria_required", "comments", "highlights", "overlap",
+            "gold_every", "least_seconds", "reveal",
+        ]  # fmt: skip
+        labels = {
+            "criteria_required": "Every criterion must be answered",
+            "highlights": "Annotators may mark passages",
+        }
+        help_texts = {
+            "name": "What people see in their list of projects.",
+            "guidelines": "What makes a response better, in Markdown; annotators read it, and so does the judge.",
+            "criteria_required": "A verdict is refused until each criterion has an answer.",
+            "highlights": "Words they mark in a response are kept with the label as evidence.",
+        }
+        widgets = {"guidelines": forms.Textarea(attrs={"rows": 9})}
+
+    def __init__(self, data: object, *, instance: Project) -> None:
+        initial = {"criteria": criteria_text(instance.criteria)}
+        super().__init__(data, instance=instance, initial=initial)  # type: ignore[arg-type]
+
+    def clean_criteria(self) -> list[Criterion]:
+        return parse_criteria(self.cleaned_data["criteria"])
+
+
+def criteria_text(criteria: list[Criterion]) -> str:
+    """Criteria as they are typed."""
+    return "\n".join(f"{criterion['name']}: {criterion['about']}" for criterion in criteria)
+
+
+def parse_criteria(text: str) -> list[Criterion]:
+    """The criteria of a text, one a line. Raises ValidationError with the number of every bad line."""
+    found: dict[str, Criterion] = {}
+    problems = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        name, colon, about = (part.strip() for part in line.partition(":"))
+        if problem := _problem(name, colon, about, found):
+            problems.append(f"Line {number}: {problem}")
+        elif colon:
+            found[name.casefold()] = {"name": name, "about": about}
+    if problems:
+        raise forms.ValidationError(problems)
+    return list(found.values())
+
+
+def _problem(name: str, colon: str, about: str, found: dict[str, Criterion]) -> str:
+    """What is wrong with a line; nothing if it is good or blank."""
+    if not (name or colon):
+        return ""
+    if not (name and about):
+        return "write it as “Name: what to compare”."
+    if len(name) > LONGEST_NAME or len(about) > LONGEST_ABOUT:
+        return f"too long: at most {LONGEST_NAME} characters for the name and {LONGEST_ABOUT} after the colon."
+    if not (name + about).isprintable():
+        return "it holds a character that cannot be shown."
+    if name.casefold() in found:
+        return f"there is a criterion “{found[name.casefold()]['name']}” already."
+    return f"there are {MOST_CRITERIA} criteria already, and that is the most." if len(found) == MOST_CRITERIA else ""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """A line of the keys page: an action, its default keys as printed, and the field for the user's own."""
+
+    action: keymap.Action
+    plain: list[str]
+    graded: list[str]
+    field: BoundField
+
+
+class KeysForm(forms.Form):
+    """One key of one's own for each action; empty: the default."""
+
+    GROUPS = (
+        ("Verdicts", "left_much left tie both_bad right right_much"),
+        ("Going on", "keep undo skip flag"),
+        ("With the verdict", "comment criteria highlight"),
+        ("Reading", "diff expand guidelines keys"),
+    )
+
+    def __init__(self, data: object = None, *, initial: dict[str, str]) -> None:
+        super().__init__(data, initial=initial)  # type: ignore[arg-type]
+        self.own: dict[str, str] = {}
+        for action in keymap.ACTIONS:
+            self.fields[action.name] = forms.CharField(label=action.label, required=False, max_length=20, strip=False)
+
+    def clean(self) -> dict[str, object]:
+        cleaned = {name: str(self.cleaned_data.get(name, "")) for name in self.fields}
+        self.own, wrong = keymap.check(cleaned)
+        for name, problem in wrong.items():
+            self.add_error(name, problem)
+        return dict(cleaned)
+
+    def groups(self) -> Iterator[tuple[str, list[KeyRow]]]:
+        """The rows of the page under their headings."""
+        for heading, names in self.GROUPS:
+            yield heading, [self._row(keymap.BY_NAME[name]) for name in names.split()]
+
+    def _row(self, action: keymap.Action) -> KeyRow:
+        plain = [keymap.shown(key) for key in action.on(graded=False)]
+        graded = [keymap.shown(key) for key in action.on(graded=True)]
+        return KeyRow(action, plain, graded if graded != plain else [], self[action.name])

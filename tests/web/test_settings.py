@@ -1,0 +1,175 @@
+"""The settings page: what managers may change, what is refused and where it says so, what the audit trail keeps."""
+
+import re
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from labeling.models import AuditEvent, Pair, Project
+from labeling.services import claims
+from tests import factories
+
+URL = "/p/stories/settings/"
+CRITERIA = [{"name": "Accuracy", "about": "which has fewer errors"}, {"name": "Tone", "about": "which is: kinder"}]
+
+
+def filled(project: Project, **changed: Any) -> dict[str, Any]:
+    """What the page sends if nothing but these fields was touched."""
+    sent = {
+        "name": project.name,
+        "guidelines": project.guidelines,
+        "scale": project.scale,
+        "criteria": "\n".join(f"{one['name']}: {one['about']}" for one in project.criteria),
+        "comments": project.comments,
+        "overlap": project.overlap,
+        "gold_every": project.gold_every or "",
+        "least_seconds": project.least_seconds,
+        "reveal": project.reveal,
+    }
+    return sent | changed
+
+
+def test_every_setting_is_saved_with_an_audit_event(as_alice: Client, alice: User, project: Project) -> None:
+    wanted = {
+        "name": "Long stories", "guidelines": "Prefer **depth**.", "scale": "graded", "criteria_required": True,
+        "comments": "required", "highlights": True, "overlap": 3, "gold_every": 10, "least_seconds": 4,
+        "reveal": "never",
+    }  # fmt: skip
+    lines = "Accuracy: which has fewer errors\n\n  Tone :  which is: kinder "
+    page = as_alice.post(URL, filled(project, **wanted, criteria=lines), follow=True)
+    assert page.redirect_chain == [(URL, 302)]
+    assert "Saved." in page.content.decode()
+    project.refresh_from_db()
+    assert {name: getattr(project, name) for name in wanted} == wanted
+    assert project.criteria == CRITERIA
+    event = AuditEvent.objects.get()
+    assert (event.action, event.actor) == ("project.settings", alice)
+    assert set(event.detail["changes"]) == {*wanted, "criteria"}
+    assert event.detail["changes"]["overlap"] == {"from": 1, "to": 3}
+    assert event.detail["changes"]["criteria"] == {"from": [], "to": CRITERIA}
+
+
+def test_saving_without_a_change_leaves_no_trace(as_alice: Client, project: Project) -> None:
+    Project.objects.update(criteria=CRITERIA, gold_every=5)
+    project.refresh_from_db()
+    page = as_alice.post(URL, filled(project), follow=True)
+    assert "Nothing was changed." in page.content.decode()
+    assert not AuditEvent.objects.exists()
+    project.refresh_from_db()
+    assert (project.criteria, project.gold_every) == (CRITERIA, 5)
+
+
+def test_the_page_shows_what_is_stored(as_alice: Client, project: Project) -> None:
+    Project.objects.update(criteria=CRITERIA, criteria_required=True, scale="graded", audit_share=0.15)
+    page = as_alice.get(URL).content.decode()
+    assert "Accuracy: which has fewer errors\nTone: which is: kinder</textarea>" in page
+    assert re.search(r'name="criteria_required"[^>]* checked', page)
+    assert re.search(r'value="graded"[^>]* checked', page)
+    assert "<dd>15 %</dd>" in page
+    assert "Back to the project" in page
+
+
+@pytest.mark.parametrize(
+    ("field", "typed", "problem"),
+    [
+        ("name", "  ", "This field is required."),
+        ("overlap", "0", "At least 1"),
+        ("overlap", "51", "At most 50"),
+        ("overlap", "two", "Enter a whole number."),
+        ("gold_every", "1", "At least 2"),
+        ("least_seconds", "-1", "At least 0"),
+        ("scale", "stars", "Select a valid choice."),
+        ("reveal", "", "This field is required."),
+        ("criteria", "Tone: kinder\nAccuracy", "Line 2: write it as"),
+        ("criteria", "\n: no name", "Line 2: write it as"),
+        ("criteria", "Tone:", "Line 1: write it as"),
+        ("criteria", "Tone: a\n\nTONE: b", "Line 3: there is a criterion “Tone” already."),
+        ("criteria", "x" * 61 + ": a", "Line 1: too long"),
+        ("criteria", "Tone: " + "x" * 201, "Line 1: too long"),
+        ("criteria", "To\u200bne: a", "Line 1: it holds a character that cannot be shown."),
+        ("criteria", "\n".join(f"C{n}: a" for n in range(9)), "Line 9: there are 8 criteria already"),
+    ],
+)
+def test_a_bad_value_is_named_at_its_field_and_kept(
+    as_alice: Client, project: Project, field: str, typed: str, problem: str
+) -> None:
+    response = as_alice.post(URL, filled(project, name="Changed <b>too</b>") | {field: typed})
+    assert response.status_code == 422
+    page = response.content.decode()
+    form = response.context["form"]
+    assert list(form.errors) == [field]
+    assert problem in " ".join(form.errors[field])
+    assert f'id="id_{field}_error"' in page
+    assert typed in str(form[field].value())
+    if field != "name":
+        assert "Changed &lt;b&gt;too&lt;/b&gt;" in page
+    assert '<a href="/p/stories/">Short stories</a>' in page
+    project.refresh_from_db()
+    assert project.name == "Short stories"
+    assert not AuditEvent.objects.exists()
+
+
+def test_every_bad_line_is_named(as_alice: Client, project: Project) -> None:
+    response = as_alice.post(URL, filled(project, criteria="Accuracy\nTone: a\ntone: b"))
+    assert [error[:7] for error in response.context["form"].errors["criteria"]] == ["Line 1:", "Line 3:"]
+
+
+def test_labels_keep_their_answers_to_a_criterion_that_is_removed(as_alice: Client, pair: Pair) -> None:
+    label = factories.LabelFactory.create(pair=pair, criteria={"Accuracy": "a"})
+    Project.objects.update(criteria=CRITERIA)
+    pair.project.refresh_from_db()
+    assert as_alice.post(URL, filled(pair.project, criteria="")).status_code == 302
+    pair.project.refresh_from_db()
+    label.refresh_from_db()
+    assert (pair.project.criteria, label.criteria) == ([], {"Accuracy": "a"})
+
+
+def test_another_overlap_opens_and_closes_pairs(as_alice: Client, pair: Pair) -> None:
+    factories.LabelFactory.create(pair=pair)
+    Pair.objects.update(closed=True)
+    as_alice.post(URL, filled(pair.project, overlap=2))
+    pair.refresh_from_db()
+    assert not pair.closed
+    as_alice.post(URL, filled(pair.project, overlap=1))
+    pair.refresh_from_db()
+    assert pair.closed
+
+
+def test_an_overlap_that_opens_no_pairs_is_not_saved(
+    as_alice: Client, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Project) -> int:
+        raise RuntimeError
+
+    monkeypatch.setattr(claims, "reopen", broken)
+    as_alice.raise_request_exception = False
+    assert as_alice.post(URL, filled(project, name="Other")).status_code == 302
+    assert as_alice.post(URL, filled(project, overlap=2)).status_code == 500
+    project.refresh_from_db()
+    assert (project.name, project.overlap) == ("Other", 1)
+    assert AuditEvent.objects.count() == 1
+
+
+def test_only_managers_change_settings(
+    as_alice: Client, as_bob: Client, as_dora: Client, as_charlie: Client, client: Client, project: Project
+) -> None:
+    sent = filled(project, name="Mine")
+    statuses = [who.post(URL, sent).status_code for who in (client, as_charlie, as_bob, as_dora)]
+    assert statuses == [302, 404, 403, 403]
+    project.refresh_from_db()
+    assert project.name == "Short stories"
+    assert as_alice.get("/p/nothing/settings/").status_code == 404
+    assert as_alice.put(URL).status_code == 405
+
+
+def test_the_project_page_leads_managers_there(as_alice: Client, as_dora: Client, project: Project) -> None:
+    assert f'href="{URL}"' in as_alice.get("/p/stories/").content.decode()
+    assert f'href="{URL}"' not in as_dora.get("/p/stories/").content.decode()
+
+
+def test_fields_that_are_not_on_the_page_cannot_be_set(as_alice: Client, project: Project) -> None:
+    as_alice.post(URL, filled(project, holdout_share="0.9", audit_share="0.9", slug="mine"))
+    project.refresh_from_db()
+    assert (project.holdout_share, project.audit_share, project.slug) == (0.3, 0.0, "stories")
