@@ -95,8 +95,10 @@ def _grid(rates: Sequence[float], epochs: Sequence[float] = (1.0,), **fixed: Any
     return tuple({"learning_rate": rate, "epochs": count, **fixed} for count in epochs for rate in rates)
 
 
-def _genrm(rate: float, *, balanced: bool) -> Mapping[str, Any]:
-    return {"learning_rate": rate, "epochs": 2.0, "rationale_share": 0.0, "balance_length": balanced}
+def _genrm(*, balanced: bool) -> Mapping[str, Any]:
+    """All weights at the rate that moves a small judge; with and without length balance."""
+    fixed = {"lora": False, "learning_rate": 3e-5, "epochs": 2.0, "rationale_share": 0.0}
+    return {**fixed, "balance_length": balanced}
 
 
 MTBENCH, OASST, UKP = "mtbench_clean.jsonl.gz", "oasst_clean.jsonl.gz", "ukp_benign.jsonl.gz"
@@ -122,11 +124,7 @@ PRESETS: Mapping[str, Preset] = {
         max_rationale_tokens=40,
         iterations=3,
         grid={
-            "genrm": (
-                {"lora": False, **_genrm(3e-5, balanced=False)},
-                _genrm(4e-4, balanced=False),
-                _genrm(4e-4, balanced=True),
-            ),
+            "genrm": tuple(_genrm(balanced=balanced) for balanced in (False, True)),
             "bradley-terry": _grid((4e-4, 1e-3), (2.0,)),
             "pairrm": _grid((4e-4, 1e-3), (2.0,)),
             "star-sft": _grid((1e-4, 4e-4)),
