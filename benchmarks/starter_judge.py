@@ -4,7 +4,8 @@
 
 For each judge: score and free-form reasoning in both orders; accuracy against the side that is good by construction,
 consistency, the share of free answers with a readable verdict, and the automatic check of the rationales
-(`genrm_engine.evaluation.rationales`). `--read N` prints N rationales for a person to read.
+(`genrm_engine.evaluation.rationales`). A trained judge is measured as `--judges star-dpo=RUN/judge`. `--read N` prints
+N rationales for a person to read.
 """
 
 import argparse
@@ -29,8 +30,9 @@ def main() -> None:
     options = _options()
     rows = unseen()
     measured: dict[str, Any] = {}
-    for name in options.judges:
-        with load_judge(name, home=options.home, device=options.device, threads=options.threads) as judge:
+    for given in options.judges:
+        name, _, folder = given.partition("=")
+        with load_judge(folder or name, home=options.home, device=options.device, threads=options.threads) as judge:
             measured[name] = {
                 label: _measured(rows, judge.backend, settings, options.work / name / label, options.read)
                 for label, settings in _settings(options.temperature).items()
@@ -96,7 +98,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--home", type=Path, default=Path(".tandem"))
     parser.add_argument("--work", type=Path, default=Path("build/starter-judge"), help="judgements; a run is continued")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/starter_judge.json"))
-    parser.add_argument("--judges", nargs="+", default=list(JUDGES))
+    parser.add_argument("--judges", nargs="+", default=list(JUDGES), help="names, or NAME=FOLDER")
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--read", type=int, default=0, help="print so many rationales")
     parser.add_argument("--device", default="cpu")

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.test import Client
+from django.utils import timezone
 from playwright.sync_api import Browser, Page, Route, expect
 
 from labeling.models import Claim, Label, Project
@@ -249,3 +251,26 @@ def test_a_page_that_is_left_gives_its_reserve_back(pairs: Project, screen: Call
     page.wait_for_load_state("networkidle")
     assert Claim.objects.filter(ahead=True, state="live").count() == 0
     assert Claim.objects.filter(state="live").count() == 1
+
+
+def test_a_countdown_shows_only_when_the_lease_is_not_renewed(
+    pairs: Project, screen: Callable[[], Page], bob: User
+) -> None:
+    claim = factories.ClaimFactory.create(pair=pairs.pairs.all()[0], annotator=bob, expires_at=in_seconds(600))
+    page = screen()
+    assert claim_on(page) == claim.pk
+    page.wait_for_timeout(1100)
+    expect(page.locator("#lease")).to_have_text("")
+    page.evaluate("document.getElementById('lease').replaceWith(document.getElementById('lease').cloneNode(true))")
+    page.evaluate("document.getElementById('lease').dataset.left = '42'")
+    expect(page.locator("#lease")).to_contain_text("held for you for another 4")
+    page.evaluate("document.getElementById('lease').replaceWith(document.getElementById('lease').cloneNode(true))")
+    page.evaluate("document.getElementById('lease').dataset.left = '0'")
+    expect(page.locator("#lease")).to_contain_text("Your verdict still counts")
+    press(page, "1")
+    all_saved(page)
+    assert stored() == {claim.pk: "left"}
+
+
+def in_seconds(seconds: int) -> datetime:
+    return timezone.now() + timedelta(seconds=seconds)
