@@ -74,6 +74,12 @@ def renew(claim: Claim, *, waiting: Collection[int] = ()) -> Claim:
     return claim
 
 
+def still_waiting(annotator: User, waiting: Collection[int]) -> list[int]:
+    """Those of the claims in a browser's reserve that are still the annotator's."""
+    live = Claim.objects.filter(pk__in=waiting, annotator=annotator, state=Claim.State.LIVE)
+    return list(live.values_list("pk", flat=True))
+
+
 def skip(claim: Claim, *, reason: str = "") -> None:
     """Give the slot back for others; the pair is not offered to this annotator again. Raises ClaimGone if labelled."""
     open_ones = Claim.objects.filter(pk=claim.pk, state__in=(Claim.State.LIVE, Claim.State.EXPIRED))

@@ -71,14 +71,19 @@ def skip(request: LabelerRequest, claim_id: int) -> HttpResponse:
 
 @page("POST")
 def renew(request: LabelerRequest, claim_id: int) -> HttpResponse:
-    """The heartbeat of an open page, with the seconds until the lease ends; a warning if it is somebody else's now."""
+    """The heartbeat of an open page: the seconds until the lease ends, a warning if the pair is somebody else's now.
+
+    Says also which of the pairs that wait in the browser are still the annotator's.
+    """
     claim = access.claim_for(request.user, claim_id)
+    waiting = HeldForm.read(request.POST)
     warning = ""
     try:
-        claims.renew(claim, waiting=HeldForm.read(request.POST))
+        claims.renew(claim, waiting=waiting)
     except ClaimGone as error:
         warning = str(error)
-    context = {"claim": claim, "lease": stage.seconds_left(claim), "warning": warning}
+    still = claims.still_waiting(request.user, waiting) if waiting else None
+    context = {"claim": claim, "lease": stage.seconds_left(claim), "warning": warning, "held": still}
     return render(request, f"{stage.TEMPLATE}#lease", context)
 
 

@@ -40,6 +40,10 @@ function keepReady(html) {
   if (stage && !held().includes(claimOf(stage))) reserve.push(stage);
 }
 
+function prune(stays) {
+  reserve.splice(0, reserve.length, ...reserve.filter((stage) => stays(claimOf(stage))));
+}
+
 async function fill() {
   if (filling || dry || reserve.length >= RESERVE || current().dataset.stage === "empty") return;
   filling = true;
@@ -85,6 +89,7 @@ function entered() {
   if (!stage || stage.dataset.stage === stageName) return;
   const before = stageName;
   stageName = stage.dataset.stage;
+  prune((claim) => claim !== claimOf(stage));
   restart();
   if (before !== "" && stage.dataset.today !== undefined) today = Number(stage.dataset.today);
   delete stage.dataset.today;
@@ -198,9 +203,7 @@ outbox.connect({
   state: ({ waiting, trouble: failing, refused }) => {
     saved.textContent = waiting === 0 ? "All saved" : `${waiting} on the way`;
     showTally();
-    const labels = waiting === 1 ? "1 verdict waits" : `${waiting} verdicts wait`;
-    let text = "";
-    if (failing && waiting > 0) text = `The server cannot be reached. ${labels} in this browser and will be sent by ${waiting === 1 ? "itself" : "themselves"}; you can go on.`;
+    const text = failing && waiting > 0 ? explained(failing, waiting) : "";
     if (trouble.dataset.from === "outbox" || text) {
       trouble.textContent = text;
       trouble.dataset.from = text ? "outbox" : "";
@@ -208,6 +211,12 @@ outbox.connect({
     showRefused(refused);
   },
 });
+
+function explained(failing, waiting) {
+  const what = failing === "network" ? "The server cannot be reached." : "The server does not take verdicts just now.";
+  const [labels, themselves] = waiting === 1 ? ["1 verdict waits", "itself"] : [`${waiting} verdicts wait`, "themselves"];
+  return `${what} ${labels} in this browser and will be sent by ${themselves}; you can go on.`;
+}
 
 function showRefused(refused) {
   const box = document.getElementById("refused");
@@ -222,6 +231,7 @@ const undoes = (element) => element instanceof Element && element.matches("[data
 document.addEventListener("htmx:confirm", async (event) => {
   if (!undoes(event.detail.elt) || outbox.waiting().length === 0) return;
   event.preventDefault();
+  status.textContent = "Undo follows as soon as the verdicts that wait are saved.";
   await outbox.drained();
   event.detail.issueRequest(true);
 });
@@ -238,7 +248,14 @@ document.addEventListener("htmx:configRequest", (event) => {
   if (event.detail.elt.id === "lease") event.detail.parameters.held = reserve.map(claimOf).join(",");
 });
 
-document.addEventListener("htmx:afterSwap", entered);
+document.addEventListener("htmx:afterSwap", (event) => {
+  // After a long sleep somebody else may have what waited here.
+  const held = document.getElementById("lease")?.dataset.held?.split(",");
+  if (event.detail.target.id === "lease" && held) prune((claim) => held.includes(claim));
+  entered();
+  dry = false;
+  fill();
+});
 
 addEventListener("pagehide", () => {
   const body = new URLSearchParams({ csrfmiddlewaretoken: csrf(), held: reserve.map(claimOf).join(",") });

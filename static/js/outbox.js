@@ -12,6 +12,7 @@ const memory = new Map(); // where the browser keeps nothing
 
 let sending = false;
 let failures = 0;
+let trouble = ""; // "network" or "server" while sending fails
 let timer = 0;
 let number = 0;
 let hooks = { receipt: () => {}, state: () => {}, more: () => [] };
@@ -101,6 +102,7 @@ async function send(entry) {
     if (answer.ok) {
       const receipt = await answer.json();
       failures = 0;
+      trouble = "";
       drop(entry);
       signedIn();
       hooks.receipt(entry, receipt);
@@ -114,6 +116,7 @@ async function send(entry) {
     answer = null;
   }
   failures += 1;
+  trouble = answer ? "server" : "network";
   if (answer?.status === 401) askPassword();
   tell();
   return false;
@@ -130,7 +133,7 @@ async function reason(answer) {
 function tell() {
   const all = entries();
   const refused = all.filter((entry) => entry.refused);
-  hooks.state({ waiting: all.length - refused.length, trouble: failures > 0, refused });
+  hooks.state({ waiting: all.length - refused.length, trouble, refused });
 }
 
 whenBack(() => flush());

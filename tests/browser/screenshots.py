@@ -10,10 +10,11 @@ from django.contrib.auth.models import User
 from django.test import Client
 from playwright.sync_api import Page
 
-from labeling.models import Flag, ImportBatch, Pair, TrainingRun
+from labeling.models import Flag, ImportBatch, Pair, Project, TrainingRun
 from tests.browser import scene
 from tests.browser.conftest import WIDE, OpenAs
 from tests.browser.scene import hold
+from tests.browser.test_never_loses import GUARD_MS
 
 FOLDER = Path(settings.BASE_DIR, "docs", "images")
 PHONE = {"width": 390, "height": 844}
@@ -51,15 +52,42 @@ def test_pictures(open_as: OpenAs, scheme: str, size: str, viewport: dict[str, i
     hold(maria, project.pairs.filter(judgements__method="cot", part="", consensus=None)[0])
     page.goto("/p/demo/label/")
     _shoot(page, f"label-{size}-{scheme}")
-    page.keyboard.press("?")
-    _shoot(page, f"keys-{size}-{scheme}")
-    page.keyboard.press("Escape")
+    for key, name in (("?", "keys"), ("d", "differences"), ("s", "skip")):
+        page.keyboard.press(key)
+        page.wait_for_timeout(GUARD_MS)
+        _shoot(page, f"{name}-{size}-{scheme}")
+        page.keyboard.press("d" if key == "d" else "Escape")
+        page.wait_for_timeout(GUARD_MS)
     page.keyboard.press("1")
     page.locator("#keep").wait_for()
     _shoot(page, f"reveal-{size}-{scheme}")
+    page.evaluate("document.getElementById('login').showModal()")
+    _shoot(page, f"login-in-place-{size}-{scheme}")
+    _everything_asked_for(page, project, f"{size}-{scheme}")
+    page.goto("/keys/")
+    page.wait_for_load_state("networkidle")
     Pair.objects.all().delete()
     page.goto("/p/demo/label/")
     _shoot(page, f"empty-{size}-{scheme}")
+
+
+def _everything_asked_for(page: Page, project: Project, look: str) -> None:
+    """Criteria, a passage as evidence, and verdicts that wait for the network."""
+    Project.objects.filter(pk=project.pk).update(criteria=scene.CRITERIA, highlights=True, scale="graded")
+    page.goto("/p/demo/label/")
+    page.wait_for_load_state("networkidle")
+    for key in ("h", "ArrowDown", "Enter", "Escape"):
+        page.keyboard.press(key)
+    _shoot(page, f"criteria-{look}")
+    page.wait_for_timeout(GUARD_MS)
+    page.context.set_offline(True)
+    page.keyboard.press("t")
+    page.wait_for_timeout(GUARD_MS)
+    page.keyboard.press("Enter")
+    page.locator("#trouble").get_by_text("waits in this browser").wait_for()
+    _shoot(page, f"offline-{look}")
+    page.context.set_offline(False)
+    page.locator("#saved").get_by_text("All saved").wait_for()
 
 
 def _shoot(page: Page, name: str) -> None:

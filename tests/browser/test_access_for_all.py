@@ -45,7 +45,7 @@ def audit(page: Page) -> list[str]:
 def test_every_page_holds_the_basics(open_as: OpenAs, viewport: dict[str, int], scheme: str) -> None:
     maria = User.objects.create_user("maria", is_staff=True)
     project = scene.build(maria)
-    Project.objects.update(criteria=scene.CRITERIA, highlights=True, least_seconds=2)
+    Project.objects.update(criteria=scene.CRITERIA, highlights=True, scale="graded")
     hold(maria, project.pairs.filter(judgements__method="cot", part="", consensus=None)[0])
     client = Client()
     client.force_login(maria)

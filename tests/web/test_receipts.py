@@ -195,6 +195,16 @@ def test_a_heartbeat_tells_when_somebody_else_has_the_pair(
     assert "somebody else has it now" in page
 
 
+def test_a_heartbeat_says_which_waiting_pairs_are_still_held(as_bob: Client, held: Claim, htmx: dict[str, str]) -> None:
+    waiting = factories.ClaimFactory.create_batch(
+        2, pair__project=held.pair.project, annotator=held.annotator, ahead=True
+    )
+    Claim.objects.filter(pk=waiting[0].pk).update(state="expired")
+    url = reverse("labeling:claim-renew", args=[held.pk])
+    page = as_bob.post(url, {"held": ",".join(str(claim.pk) for claim in waiting)}, headers=htmx).content.decode()
+    assert f'data-held="{waiting[1].pk}"' in page
+
+
 def test_differences_are_shown_in_the_annotators_order(as_bob: Client, held: Claim, htmx: dict[str, str]) -> None:
     held.pair.response_a, held.pair.response_b = "The old fox ran.", "The red fox ran."
     held.pair.save()
