@@ -8,6 +8,7 @@ import { restart, seconds, sinceShown } from "./stopwatch.js";
 const GUARD_MS = 350; // a click this soon after a new pair appeared was meant for the pair before it
 const KEY_GUARD_MS = 200; // nobody has read a pair so soon
 const RESERVE = 2;
+const RETRY_MS = 3000;
 
 const place = document.getElementById("labelling");
 const saved = document.getElementById("saved");
@@ -73,15 +74,19 @@ function advance() {
   fill();
 }
 
-// A region by htmx; where the network is gone the next receipt tries again.
+// A region by htmx; true if the network was there.
 function load(address) {
-  htmx.ajax("GET", address, { target: "#stage", swap: "outerHTML" }).catch(() => {});
+  const loaded = htmx.ajax("GET", address, { target: "#stage", swap: "outerHTML" });
+  return loaded.then(() => true, () => false);
 }
 
-function fetchNext() {
+const loading = () => current().classList.contains("loading");
+
+async function fetchNext() {
   current().classList.add("loading");
   current().dataset.spent = "";
-  load(`${place.dataset.next}?held=${held().join(",")}`);
+  await load(`${place.dataset.next}?held=${held().join(",")}`);
+  if (loading()) setTimeout(() => loading() && fetchNext(), RETRY_MS);
 }
 
 function entered() {
@@ -193,13 +198,11 @@ outbox.connect({
     dry = false;
     if (entry.then === "commit") drafts.forget(entry.claim);
     if (answer.next) keepReady(answer.next);
-    if (answer.notice && entry.then !== "stay" && answer.notice.startsWith("You had")) status.textContent = answer.notice;
-    if (answer.reveal && current().dataset.stage === `committed-${entry.claim}`) {
-      load(answer.reveal);
-    }
-    if (current().classList.contains("loading")) fetchNext();
-    fill();
+    if (entry.then === "commit" && answer.notice) status.textContent = answer.notice; // another verdict stands
+    if (answer.reveal && current().dataset.stage === `committed-${entry.claim}`) load(answer.reveal);
+    goOn();
   },
+  back: goOn,
   state: ({ waiting, trouble: failing, refused }) => {
     saved.textContent = waiting === 0 ? "All saved" : `${waiting} on the way`;
     showTally();
@@ -211,6 +214,12 @@ outbox.connect({
     showRefused(refused);
   },
 });
+
+// The server answers again: get what could not be got.
+function goOn() {
+  if (loading()) fetchNext();
+  else fill();
+}
 
 function explained(failing, waiting) {
   const what = failing === "network" ? "The server cannot be reached." : "The server does not take verdicts just now.";

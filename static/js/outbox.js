@@ -15,9 +15,10 @@ let failures = 0;
 let trouble = ""; // "network" or "server" while sending fails
 let timer = 0;
 let number = 0;
-let hooks = { receipt: () => {}, state: () => {}, more: () => [] };
+let hooks = { receipt: () => {}, state: () => {}, back: () => {}, more: () => [] };
 
-// `receipt(entry, answer)`, `state({waiting, trouble, refused})`, and `more()`: fields added when an entry is sent.
+// `receipt(entry, answer)`, `state({waiting, trouble, refused})`, `back()` when network or session are there again, and
+// `more(entry)`: fields added when an entry is sent.
 export function connect(given) {
   hooks = { ...hooks, ...given };
 }
@@ -136,8 +137,13 @@ function tell() {
   hooks.state({ waiting: all.length - refused.length, trouble, refused });
 }
 
-whenBack(() => flush());
-addEventListener("online", () => flush());
+function back() {
+  flush();
+  hooks.back();
+}
+
+whenBack(back);
+addEventListener("online", back);
 addEventListener("storage", (event) => {
   if (event.key?.startsWith(PREFIX)) tell();
 });
