@@ -179,6 +179,7 @@ LOGGING = {
     "loggers": {
         "django_structlog": {"level": "WARNING"},
         "axes": {"level": "WARNING"},
+        "httpx2": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.beat": {"level": "WARNING"},

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from django.db.models import Case, Count, Exists, IntegerField, OuterRef, QuerySet, Subquery, When
+from django.db.models import BooleanField, Case, Count, Exists, F, IntegerField, OuterRef, QuerySet, Subquery, When
 from django.db.models.functions import Coalesce
 from django.db.models.lookups import GreaterThanOrEqual
 from django.utils import timezone
@@ -122,12 +122,24 @@ def take_back(claim: Claim, *, state: Claim.State, extra: bool) -> bool:
 
 def close_settled(pairs: QuerySet[Pair], *, overlap: int) -> int:
     """Bring ``closed`` of these pairs up to date with their labels; returns how many rows were written."""
+    return pairs.update(closed=_settled(overlap))
+
+
+def wrongly_closed(project: Project) -> QuerySet[Pair]:
+    """Pairs whose ``closed`` is not what their labels say. None, unless rows were changed behind the services."""
+    return Pair.objects.filter(project=project).annotate(settled=_settled(project.overlap)).exclude(closed=F("settled"))
+
+
+def _settled(overlap: int) -> Case:
+    """Whether a pair needs nobody any more: adjudicated, or as many labels as the project asks for."""
     of_pair = OuterRef("pk")
     done = Claim.objects.filter(pair=of_pair, state=Claim.State.DONE)
     imported = Label.objects.filter(pair=of_pair, source=Label.Source.IMPORT)
-    settled = Consensus.objects.filter(pair=of_pair, method=Consensus.Method.ADJUDICATED)
+    adjudicated = Consensus.objects.filter(pair=of_pair, method=Consensus.Method.ADJUDICATED)
     enough = GreaterThanOrEqual(_count(done) + _count(imported), overlap)
-    return pairs.update(closed=Case(When(Exists(settled), then=True), When(enough, then=True), default=False))
+    return Case(
+        When(Exists(adjudicated), then=True), When(enough, then=True), default=False, output_field=BooleanField()
+    )
 
 
 def reopen(project: Project) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
@@ -210,6 +211,16 @@ def test_pairs_with_their_labels_are_closed_and_an_undo_or_more_overlap_opens_th
     project.save()
     claims.reopen(project)
     assert not closed(pair)
+
+
+def test_the_audit_finds_and_mends_what_is_not_so(project: Project, bob: User) -> None:
+    pair = PairFactory.create(project=project)
+    LabelFactory.create(pair=pair)  # behind the services
+    with pytest.raises(CommandError, match="1 pairs are wrong"):
+        call_command("audit")
+    call_command("audit", "--fix")
+    assert closed(pair)
+    call_command("audit")
 
 
 def closed(pair: Pair) -> bool:
