@@ -16,7 +16,13 @@ from labeling.models import KeyMap
 LABEL, REVEAL = "label", "reveal"
 FORBIDDEN = frozenset("\"'`<>&\\")
 PRINTABLE = frozenset(["Ll", "Lo", "Nd", "No", "Pc", "Pd", "Ps", "Pe", "Po", "Sc", "Sk", "Sm"])
-SYMBOLS = {"ArrowLeft": "←", "ArrowRight": "→", "Enter": "↵"}
+SYMBOLS = {
+    "ArrowLeft": "←",
+    "ArrowRight": "→",
+    "Enter": "↵",
+    "Shift+ArrowLeft": "⇧←",
+    "Shift+ArrowRight": "⇧→",
+}
 NOT_A_KEY = "One letter, digit or punctuation mark; no space, quotation mark, <, >, & or backslash."
 
 
@@ -37,12 +43,12 @@ class Action:
 
 FIRST, THEN = frozenset([LABEL]), frozenset([REVEAL])
 ACTIONS = (
-    Action("left_much", "Left much better", (), ("1",)),
+    Action("left_much", "Left much better", (), ("1", "Shift+ArrowLeft")),
     Action("left", "Left better", ("1", "ArrowLeft"), ("2", "ArrowLeft")),
     Action("tie", "Tie", ("t",)),
     Action("both_bad", "Both bad", ("x",)),
     Action("right", "Right better", ("2", "ArrowRight"), ("3", "ArrowRight")),
-    Action("right_much", "Right much better", (), ("4",)),
+    Action("right_much", "Right much better", (), ("4", "Shift+ArrowRight")),
     Action("keep", "Keep your verdict, next pair", ("Enter", "k"), stages=THEN),
     Action("undo", "Undo the last label", ("u",)),
     Action("skip", "Skip the pair", ("s",), stages=FIRST),

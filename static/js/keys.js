@@ -21,8 +21,13 @@ function choosing(target) {
   return target instanceof Element && target.matches("input[type=radio]");
 }
 
-function find(key) {
-  const wanted = key.length === 1 ? key.toLowerCase() : key;
+// As data-key writes it: "a", "?", "Enter", "Shift+ArrowLeft".
+function named(event) {
+  if (event.key.length === 1) return event.key.toLowerCase();
+  return event.shiftKey ? `Shift+${event.key}` : event.key;
+}
+
+function find(wanted) {
   for (const element of document.querySelectorAll("[data-key]")) {
     const usable = !element.matches(":disabled") && element.getClientRects().length > 0;
     if (usable && element.dataset.key.split(" ").includes(wanted)) return element;
@@ -48,7 +53,7 @@ function ignored(event) {
   if (event.defaultPrevented || event.isComposing || event.repeat) return true;
   if (event.ctrlKey || event.altKey || event.metaKey) return true;
   // Shift makes no other letter, but on many keyboards it makes the sign that is printed.
-  if (event.shiftKey && event.key.toLowerCase() !== event.key.toUpperCase()) return true;
+  if (event.shiftKey && event.key.length === 1 && event.key.toLowerCase() !== event.key.toUpperCase()) return true;
   if (event.key === "Enter" && event.target instanceof Element && event.target.closest(PRESSABLE)) return true;
   return event.key.startsWith("Arrow") && (scrollsSideways(event.target) || choosing(event.target));
 }
@@ -67,7 +72,7 @@ document.addEventListener("keydown", (event) => {
   if (document.querySelector("dialog[open]")) return;
   if (event.key === "Escape") return leave(event);
   if (typing(event.target) || ignored(event)) return;
-  const element = find(event.key);
+  const element = find(named(event));
   if (!element) return;
   event.preventDefault();
   const now = performance.now();

@@ -283,12 +283,12 @@ def test_an_empty_queue_fills_by_itself(project: Project, screen: Callable[[], P
     assert never_reloaded(page)
 
 
-def test_a_graded_scale_has_four_number_keys(quiet: Project, screen: Callable[[], Page]) -> None:
+def test_a_graded_scale_has_numbers_and_arrows(quiet: Project, screen: Callable[[], Page]) -> None:
     Project.objects.update(scale="graded")
     page = screen()
-    for key in ("1", "2", "3", "4"):
+    for key in ("1", "2", "Shift+ArrowRight", "ArrowRight"):
         press_and_wait(page, key)
-    assert list(Label.objects.order_by("pk").values_list("strength", flat=True)) == [2, 1, 1, 2]
+    assert list(Label.objects.order_by("pk").values_list("strength", flat=True)) == [2, 1, 2, 1]
 
 
 def test_a_report_by_key(quiet: Project, screen: Callable[[], Page]) -> None:

@@ -29,7 +29,7 @@ def test_a_key_replaces_the_letter_and_leaves_arrows_and_enter() -> None:
     table = KeyTable({"left": "a", "keep": "p", "left_much": "q", "keys": "/"})
     assert table.for_action("left", graded=False) == table.for_action("left", graded=True) == ("a", "ArrowLeft")
     assert table.for_action("keep", graded=False) == ("p", "Enter")
-    assert table.for_action("left_much", graded=True) == ("q",)
+    assert table.for_action("left_much", graded=True) == ("q", "Shift+ArrowLeft")
     assert table.for_action("left_much", graded=False) == ()
     assert table.printed("left_much", graded=False) == ""
     assert (table.printed("left", graded=True), table.printed("keys", graded=True)) == ("A", "/")
