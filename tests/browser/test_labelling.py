@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
+from pytest_django.live_server_helper import LiveServer
 
 from labeling.models import Claim, Deployment, Flag, KeyMap, Label, LabelRevision, Pair, Project
 from tests import factories
@@ -331,3 +332,26 @@ def test_progress_moves_by_itself(open_as: OpenAs, as_alice: Client, project: Pr
     for pair in pairs[:3]:
         factories.JudgementFactory.create(pair=pair, judge=champion.judge)
     expect(bar).to_have_attribute("value", "3", timeout=8000)
+
+
+def test_labelling_works_without_javascript(
+    chromium: Browser, live_server: LiveServer, judged: Project, as_bob: Client
+) -> None:
+    context = chromium.new_context(base_url=live_server.url, java_script_enabled=False)
+    cookie = as_bob.cookies["sessionid"].value
+    context.add_cookies([{"name": "sessionid", "value": cookie, "url": live_server.url}])
+    page = context.new_page()
+    page.goto("/p/stories/label/")
+    expect(page.get_by_role("button", name="Differences")).to_be_hidden()
+    page.get_by_role("button", name="Left better").click()
+    expect(page.locator("#reveal")).to_contain_text("80 % sure")
+    page.get_by_role("button", name="Keep").click()
+    page.locator("#skip summary").click()
+    page.get_by_role("button", name="Skip this pair").click()
+    expect(page.locator("#status")).to_contain_text("Skipped.")
+    page.get_by_role("button", name="Undo").click()
+    page.get_by_role("button", name="Tie").click()
+    expect(page.locator("#reveal")).to_contain_text("80 % sure")
+    context.close()
+    assert sorted(Label.objects.values_list("choice", flat=True))[-1] == "tie"
+    assert Label.objects.count() == 2
