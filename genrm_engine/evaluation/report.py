@@ -90,7 +90,22 @@ def notes(figures: Mapping[str, Any], *, least_groups: int) -> Sequence[str]:
         found.append(f"The intervals rest on only {figures['groups']} independent groups.")
     if figures["calibration"]:
         found.append(f"Calibration was fitted on {figures['calibration']['fitted_on']}.")
+    if figures["selection"]:
+        found.append(_selected(figures["selection"]))
     test = figures["alternative_annotator_test"]
     if test and test["reason"]:
         found.append(f"The alternative annotator test was not done: {test['reason']}.")
     return found
+
+
+def _selected(found: Mapping[str, Any]) -> str:
+    """From where on the judge may label alone, or what is missing for that."""
+    wish = f"agree with people in {found['wished']:.0%} of the pairs (certainty {found['certainty']:.0%})"
+    if found["threshold"] is not None:
+        share = f"{found['coverage']:.0%} of the pairs"
+        return f"From a confidence of {found['threshold']:.2f} on, {share}, its verdicts {wish}."
+    if found["labels_missing"] is None:
+        return f"At no confidence do its verdicts {wish}, and more labels will not change that."
+    return (
+        f"That its verdicts {wish} at some confidence would take about {found['labels_missing']} more labels to show."
+    )

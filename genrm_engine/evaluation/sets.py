@@ -13,11 +13,14 @@ from genrm_engine.evaluation.alternative_annotator import (
 )
 from genrm_engine.evaluation.calibration import Calibration, calibrate
 from genrm_engine.evaluation.length import LengthFigures, by_length
-from genrm_engine.evaluation.metrics import Metrics, measure
+from genrm_engine.evaluation.metrics import Metrics, correct, measure
 from genrm_engine.evaluation.report import notes
+from genrm_engine.evaluation.selective import Selection, select
 from genrm_engine.formats import DataRow
 from genrm_engine.types import Judgement, LabelledPair
 
+WISHED = 0.9
+"""How often a judge that labels alone should agree with people."""
 LEAST_GROUPS = 10
 """With fewer independent groups a bootstrap by group says little, and a note says so."""
 
@@ -42,6 +45,7 @@ class SetFigures:
     metrics: Metrics
     calibration: Calibration | None
     length: LengthFigures | None
+    selection: Selection | None
     agreement: Agreement | None
     alternative_annotator_test: AlternativeAnnotatorTest | None
 
@@ -50,6 +54,7 @@ class SetFigures:
         parts = {
             "calibration": self.calibration,
             "length": self.length,
+            "selection": self.selection,
             "agreement": self.agreement,
             "alternative_annotator_test": self.alternative_annotator_test,
         }
@@ -76,10 +81,23 @@ def figures_of(
         metrics=measure(labelled, judged.judgements),
         calibration=calibrate(judged.judgements, labelled, others=others) if labelled else None,
         length=by_length(judged.judgements, labelled) if labelled else None,
+        selection=selection(judged.judgements, labelled) if labelled else None,
         agreement=agreement(judged.judgements, judged.rows) if judged.rows else None,
         alternative_annotator_test=(
             alternative_annotator_test(judged.judgements, judged.rows, epsilon=epsilon) if several else None
         ),
+    )
+
+
+def selection(judgements: Sequence[Judgement], rows: Sequence[LabelledPair], *, wished: float = WISHED) -> Selection:
+    """From which confidence on the judge agrees with people as often as is wished; groups count once."""
+    said = {judgement.pair_id: judgement for judgement in judgements}
+    judged = [row for row in rows if row.pair.id in said]
+    return select(
+        {row.pair.id: max(said[row.pair.id].p_a, 1 - said[row.pair.id].p_a) for row in judged},
+        {row.pair.id: correct(said[row.pair.id].p_a, row.choice) == 1 for row in judged},
+        wished=wished,
+        groups={row.pair.id: row.pair.group for row in judged},
     )
 
 
