@@ -57,12 +57,15 @@ ATTRIBUTES = {
 
 _END = r"\n(?![ \t]*\n)"
 _BODIES = {
-    "$$": re.compile(rf"((?:[^$\\\n]++|\\.|\$(?!\$)|{_END})++)\$\$", re.DOTALL),
-    "$": re.compile(rf"((?:[^$\\\n]++|\\.|{_END})++)\$", re.DOTALL),
-    "\\[": re.compile(rf"((?:[^\\\n]++|\\[^\[\]]|{_END})++)\\\]"),
-    "\\(": re.compile(rf"((?:[^\\\n]++|\\[^()]|{_END})++)\\\)"),
+    "$$": re.compile(rf"((?:[^$\\\n]++|\\.|\$(?!\$)|{_END})+)\$\$", re.DOTALL),
+    "$": re.compile(rf"((?:[^$\\\n]++|\\.|{_END})+)\$", re.DOTALL),
+    "\\[": re.compile(rf"((?:[^\\\n]++|\\[^\[\]]|{_END})+)\\\]"),
+    "\\(": re.compile(rf"((?:[^\\\n]++|\\[^()]|{_END})+)\\\)"),
 }
-"""From behind an opening delimiter to its closing one; each stops at the next opening one, so time stays linear."""
+"""From behind an opening delimiter to its closing one; each stops at the next opening one, so time stays linear.
+
+The groups are not possessive: Python before 3.11.5 gets such repeats wrong.
+"""
 _CLOSING = {"$$": "$$", "$": "$", "\\[": "\\]", "\\(": "\\)"}
 _COMMAND = re.compile(r"\\[A-Za-z]+\s*(?:\{[^{}]*\})?")
 _WORDS = re.compile(r"\b[^\W\d_]{2,}+,?\s++[^\W\d_]{2,}")
