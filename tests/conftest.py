@@ -14,6 +14,13 @@ from tests import factories
 Sent = list[tuple[str, dict[str, Any]]]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All that runs PyTorch goes to one worker: the others need not wait for it."""
+    for item in items:
+        if item.get_closest_marker("model"):
+            item.add_marker(pytest.mark.xdist_group("torch"))
+
+
 @pytest.fixture(autouse=True)
 def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
     """The jobs sent to the broker, instead of a broker."""

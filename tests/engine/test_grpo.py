@@ -105,6 +105,7 @@ def test_steps_that_cannot_hold_whole_pairs_are_refused(tiny_model: Path) -> Non
         questions_of_a_step(asked, config_of(tiny_model, samples_per_order=1))
 
 
+@pytest.mark.slow
 def test_answers_that_earn_more_become_more_likely(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,6 +103,7 @@ def place_for(tmp_path: Path, model: Path) -> Any:
 
 
 @pytest.mark.model
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_all_rows_run_once_and_the_table_names_every_judge(tiny_model: Path, tmp_path: Path) -> None:
     place = place_for(tmp_path, tiny_model)
