@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.test_never_loses import GUARD_MS
+from tests.browser.test_never_loses import GUARD_MS, ready
 from tests.launch.starting import Start, free_port
 
 pytestmark = [pytest.mark.browser, pytest.mark.model, pytest.mark.xdist_group("torch"), pytest.mark.timeout(2700)]
@@ -95,6 +95,7 @@ def test_label_retrain_and_export(tandem: Start, page: Page) -> None:
 
     page.keyboard.press("l")
     page.wait_for_url("**/p/demo/label/")
+    ready(page)
     page.evaluate(f"{MARK} = 'still here'")
     label_by_keyboard(page, "12tx12")
     press(page, "u")
