@@ -76,10 +76,11 @@ def read_appended(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write the file whole or not at all."""
+def write_json(path: Path, value: Mapping[str, Any], *, compact: bool = False) -> None:
+    """Write the file whole or not at all; ``compact`` on one line, for files that nobody reads by eye."""
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(value, indent=None if compact else 2, ensure_ascii=False)
+    part.write_text(text + "\n", encoding="utf-8")
     part.replace(path)
 
 

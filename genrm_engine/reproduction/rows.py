@@ -82,7 +82,7 @@ def run_row(place: Place, preset: Preset, study: Study, row: RowSpec, number: in
         "machine": machine(place.machine, place.device, place.threads),
     }
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_json(file, written)
+    write_json(file, written, compact=True)
     return file
 
 
