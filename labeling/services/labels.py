@@ -60,6 +60,9 @@ def commit_label(
     after the lease ran out, or after a skip in another window, is a label all the same.
     """
     stored = to_stored(choice, swapped=claim.swapped)
+    known: Label | None = getattr(claim, "label", None)
+    if known is not None and idempotency_key and known.idempotency_key == idempotency_key:
+        return known  # the sending that made the label comes again; whether it was undone since is not changed
     try:
         with transaction.atomic():
             live = Claim.objects.filter(pk=claim.pk, state=Claim.State.LIVE)
@@ -110,12 +113,14 @@ def undo(project: Project, *, annotator: User) -> Claim:
     )
     last_skip = skipped.order_by("-expires_at").first()
     if last_skip is not None and (label is None or last_skip.expires_at > label.changed):
-        take_back(last_skip, state=Claim.State.LIVE, extra=True)
+        if not take_back(last_skip, state=Claim.State.LIVE, extra=True):
+            raise NothingToUndo
+        reopened = last_skip
     elif label is not None:
-        last_skip = _take_label_back(label, by=annotator, overlap=project.overlap)
+        reopened = _take_label_back(label, by=annotator, overlap=project.overlap)
     else:
         raise NothingToUndo
-    return Claim.objects.select_related("pair__project", "label").get(pk=last_skip.pk)
+    return Claim.objects.select_related("pair__project", "label").get(pk=reopened.pk)
 
 
 def _last_label(project: Project, annotator: User, since: datetime) -> Any:

@@ -105,7 +105,7 @@ def receipt(
     """
     answer: dict[str, object] = {"saved": True, "notice": notice}
     if label is not None and label.claim is not None:
-        verdict = to_shown(label.choice, swapped=label.claim.swapped)
+        verdict = to_shown(label.final_choice, swapped=label.claim.swapped)
         answer |= {"label": label.pk, "verdict": verdict}
         if reveals.expected(label):
             answer["reveal"] = reverse("labeling:label-reveal", args=[label.pk])

@@ -278,6 +278,7 @@ addEventListener("pageshow", (event) => {
 
 entered();
 drafts.prune();
+outbox.retryRefused();
 outbox.flush();
 // A verdict on this very pair waits still: the page was reloaded before the server had it.
 if (outbox.waiting().some((entry) => entry.claim === claimOf(current()) && entry.then !== "stay")) advance();

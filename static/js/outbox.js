@@ -63,6 +63,11 @@ export function add(entry) {
   flush();
 }
 
+// At a new load what was refused gets another chance: it may have been another user's session that was asked.
+export function retryRefused() {
+  for (const { refused, ...entry } of entries()) if (refused) keep(entry);
+}
+
 export function discard() {
   for (const entry of entries()) if (entry.refused) drop(entry);
   tell();

@@ -194,14 +194,23 @@ def test_an_ended_session_asks_in_place_and_then_sends_what_waits(
 
 
 def test_somebody_else_signed_in_sends_nothing_of_mine(
-    pairs: Project, screen: Callable[[], Page], as_alice: Client
+    pairs: Project, screen: Callable[[], Page], as_alice: Client, as_bob: Client
 ) -> None:
     page = screen()
-    cookie = as_alice.cookies["sessionid"].value
-    page.context.add_cookies([{"name": "sessionid", "value": cookie, "url": page.url.split("/p/")[0]}])
-    page.keyboard.press("1")
+
+    def sign_in(client: Client) -> None:
+        cookie = client.cookies["sessionid"].value
+        page.context.add_cookies([{"name": "sessionid", "value": cookie, "url": page.url.split("/p/")[0]}])
+
+    sign_in(as_alice)
+    pressed = dict([press(page, "1")])
     expect(page.locator("#refused")).to_contain_text("could not be saved")
     assert stored() == {}
+    sign_in(as_bob)
+    page.reload()
+    all_saved(page)
+    expect(page.locator("#refused")).to_be_hidden()
+    assert stored() == pressed, "and it is saved once it is me again"
 
 
 def test_a_reload_at_every_step_is_one_label_each(pairs: Project, screen: Callable[[], Page]) -> None:

@@ -85,6 +85,27 @@ def test_the_second_window_learns_that_the_first_verdict_stands(as_bob: Client, 
     assert send(as_bob, held, verdict="left", idempotency_key="k1").json()["notice"] == ""
 
 
+def test_a_verdict_changed_after_the_reveal_and_an_undo_is_the_one_that_stands(
+    as_bob: Client, held: Claim, champion: Deployment
+) -> None:
+    factories.JudgementFactory.create(pair=held.pair, judge=champion.judge)
+    send(as_bob, held, verdict="left")
+    as_bob.get(reverse("labeling:label-reveal", args=[Label.objects.get().pk]))
+    as_bob.post(reverse("labeling:undo", args=["stories"]))
+    answer = send(as_bob, held, verdict="right").json()
+    assert (answer["verdict"], answer["notice"]) == ("right", "")
+    assert Label.objects.get().choice == "b", "the blind verdict is kept"
+
+
+def test_a_sending_that_comes_again_after_an_undo_changes_nothing(as_bob: Client, held: Claim) -> None:
+    send(as_bob, held, verdict="left", idempotency_key="k1")
+    as_bob.post(reverse("labeling:undo", args=["stories"]))
+    assert send(as_bob, held, verdict="left", idempotency_key="k1").json()["saved"]
+    assert Label.objects.get().withdrawn
+    send(as_bob, held, verdict="right", idempotency_key="k2")
+    assert not Label.objects.get().withdrawn
+
+
 def test_what_is_refused_says_why(as_bob: Client, held: Claim) -> None:
     answer = send(as_bob, held, verdict="sideways")
     assert answer.status_code == 422
