@@ -2,7 +2,7 @@
 
 from labeling.models.access import ApiToken, AuditEvent, KeyMap
 from labeling.models.judges import Deployment, Judgement, JudgeVersion, JudgingRequest, Rationale
-from labeling.models.labels import Claim, Consensus, Flag, Label, LabelRevision
+from labeling.models.labels import Claim, Consensus, ConsensusFit, Flag, Label, LabelRevision, SavedFilter
 from labeling.models.pairs import ImportBatch, Pair, RejectedLine
 from labeling.models.projects import Member, Project
 from labeling.models.runs import TrainingRun
@@ -13,6 +13,7 @@ __all__ = [
     "AuditEvent",
     "Claim",
     "Consensus",
+    "ConsensusFit",
     "Deployment",
     "Flag",
     "ImportBatch",
@@ -27,6 +28,7 @@ __all__ = [
     "Project",
     "Rationale",
     "RejectedLine",
+    "SavedFilter",
     "TrainingRun",
     "WorkerHeartbeat",
 ]

@@ -6,6 +6,7 @@ from django.db.models import F, Q
 
 from labeling.models.judges import JudgeVersion
 from labeling.models.pairs import Pair
+from labeling.models.projects import Project
 
 
 class Choice(models.TextChoices):
@@ -149,14 +150,16 @@ class Flag(models.Model):
     class State(models.TextChoices):
         OPEN = "open", "open"
         SETTLED = "settled", "settled"
+        SENT_BACK = "sent_back", "sent back to annotators"
         OBSOLETE = "obsolete", "no longer true"
 
     pair = models.ForeignKey(Pair, on_delete=models.CASCADE, related_name="flags")
     kind = models.CharField(max_length=20, choices=Kind)
     state = models.CharField(max_length=10, choices=State, default=State.OPEN)
     judge = models.ForeignKey(JudgeVersion, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    value = models.FloatField(default=0.0, help_text="how much settling it is worth; higher first")
     detail = models.JSONField(default=dict, blank=True)
-    resolution = models.CharField(max_length=10, blank=True, help_text="the settled choice")
+    resolution = models.CharField(max_length=10, blank=True, help_text='the settled choice, or "ambiguous"')
     reason = models.TextField(blank=True)
     resolved_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="settled_flags"
@@ -169,27 +172,69 @@ class Flag(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["pair", "kind"], condition=Q(state="open"), name="one_open_flag_per_kind")
         ]
+        indexes = [models.Index(fields=["state", "-value"], name="flag_by_value")]
 
     def __str__(self) -> str:
         return f"{self.kind} on {self.pair}"
 
 
 class Consensus(models.Model):
-    """The pair's current label by people, how sure it is and how it came about."""
+    """The pair's current label, how sure it is and how it came about; by people, unless the method says judge."""
 
     class Method(models.TextChoices):
         MAJORITY = "majority", "majority"
+        DAWID_SKENE = "dawid_skene", "Dawid–Skene"
         ADJUDICATED = "adjudicated", "adjudicated"
+        AMBIGUOUS = "ambiguous", "ambiguous, by an adjudicator"
+        JUDGE = "judge", "the judge alone"
 
     pair = models.OneToOneField(Pair, on_delete=models.CASCADE, related_name="consensus")
     choice = models.CharField(max_length=10, choices=Choice)
-    confidence = models.FloatField(help_text="share of the labels that agree; 1 when adjudicated")
+    confidence = models.FloatField(help_text="share of the labels that agree, or probability; 1 when adjudicated")
     method = models.CharField(max_length=15, choices=Method)
-    labels = models.PositiveSmallIntegerField()
+    judge = models.ForeignKey(
+        JudgeVersion, on_delete=models.PROTECT, null=True, blank=True, related_name="+", help_text="where it labelled"
+    )
+    labels = models.PositiveSmallIntegerField(help_text="by people")
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
         verbose_name_plural = "consensus"
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(method="judge", judge__isnull=False, labels=0)
+                | (~Q(method="judge") & Q(judge__isnull=True)),
+                name="judge_labels_are_marked",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.choice} ({self.confidence:.2f})"
+
+
+class ConsensusFit(models.Model):
+    """How reliable a project's annotators are, as Dawid–Skene last estimated it."""
+
+    project = models.OneToOneField(Project, on_delete=models.CASCADE, related_name="consensus_fit")
+    parameters = models.JSONField(help_text="priors of the verdicts and each annotator's confusion matrix")
+    labels = models.PositiveIntegerField(help_text="how many labels it was fitted on")
+    fitted_at = models.DateTimeField(auto_now=True)
+
+    def __str__(self) -> str:
+        return f"{self.project}: fitted on {self.labels} labels"
+
+
+class SavedFilter(models.Model):
+    """A person's named view of the flags of a project."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="saved_filters")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="saved_filters")
+    name = models.CharField(max_length=60)
+    query = models.CharField(max_length=500, help_text="the page's query string")
+
+    class Meta:
+        ordering = ["name", "pk"]
+        constraints = [models.UniqueConstraint(fields=["project", "user", "name"], name="one_filter_per_name")]
+
+    def __str__(self) -> str:
+        return self.name

@@ -67,6 +67,12 @@ class Pair(models.Model):
     part = models.CharField(max_length=12, choices=Part, default=Part.TRAIN, blank=True)
     audit = models.BooleanField(default=False, help_text="drawn at random with the project's audit share")
     shuffle = models.PositiveIntegerField(help_text="place in the project's random order")
+    route_score = models.FloatField(default=0.0, help_text="how much a person's label is worth here; higher first")
+    route_reason = models.CharField(max_length=60, blank=True, help_text="why a person's label is worth that much")
+    extra_labels = models.PositiveSmallIntegerField(
+        default=0, help_text="labels beyond the project's overlap, asked for by adjudicators who sent the pair back"
+    )
+    ambiguous = models.BooleanField(default=False, help_text="marked by an adjudicator: no verdict is right")
     closed = models.BooleanField(default=False, help_text="has its labels or is adjudicated: nobody is asked any more")
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -80,6 +86,16 @@ class Pair(models.Model):
             models.Index(fields=["project", "part"], name="pair_by_part"),
             models.Index(fields=["project", "shuffle"], condition=Q(closed=False), name="pair_open"),
             models.Index(fields=["project", "shuffle"], condition=Q(closed=False) & ~Q(gold=""), name="pair_open_gold"),
+            models.Index(
+                fields=["project", "-route_score", "shuffle"],
+                condition=Q(closed=False, part="", audit=False),
+                name="pair_routed",
+            ),
+            models.Index(
+                fields=["project", "shuffle"],
+                condition=Q(closed=False) & (~Q(part="") | Q(audit=True)),
+                name="pair_drawn",
+            ),
         ]
 
     def __str__(self) -> str:

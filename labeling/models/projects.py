@@ -19,6 +19,16 @@ class Project(models.Model):
         AFTER = "after", "show the judge after the annotator has committed"
         BEFORE = "before", "show the judge first (assisted labels, never used to evaluate)"
 
+    class Routing(models.TextChoices):
+        RANDOM = "random", "random order"
+        UNCERTAINTY = "uncertainty", "what the judge is least sure of first"
+        AUDIT = "audit", "random audit, and what the judge is least sure of"
+        COVERAGE = "coverage", "prompts without a label first"
+
+    class ConsensusMethod(models.TextChoices):
+        MAJORITY = "majority", "majority"
+        DAWID_SKENE = "dawid_skene", "Dawid–Skene: annotators weighted by how reliable they are"
+
     class Comments(models.TextChoices):
         OPTIONAL = "optional", "a comment if the annotator likes"
         REQUIRED = "required", "every verdict needs a comment"
@@ -46,11 +56,25 @@ class Project(models.Model):
         default=0, help_text="a verdict that took less is marked as too fast, not blocked"
     )
     scale = models.CharField(max_length=10, choices=Scale, default=Scale.PLAIN)
+    routing = models.CharField(
+        max_length=15, choices=Routing, default=Routing.AUDIT, help_text="which pair a person is asked for next"
+    )
+    consensus_method = models.CharField(
+        max_length=15, choices=ConsensusMethod, default=ConsensusMethod.MAJORITY, help_text="how labels become one"
+    )
+    wished_agreement = models.FloatField(
+        default=0.8,
+        validators=[MinValueValidator(0.5), MaxValueValidator(0.99)],
+        help_text="how often the judge must agree with people where it labels alone",
+    )
+    judge_labels = models.BooleanField(
+        default=False, help_text="the judge's label counts, and nobody is asked, where it keeps the wished agreement"
+    )
     overlap = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(1)])
     reveal = models.CharField(max_length=10, choices=Reveal, default=Reveal.AFTER)
     holdout_share = models.FloatField(default=0.3, validators=SHARE, help_text="share of the groups never trained on")
     audit_share = models.FloatField(
-        default=0.1, validators=SHARE, help_text="share of pairs labelled in random order, unrevealed"
+        default=0.2, validators=SHARE, help_text="share of pairs labelled in random order, unrevealed, never trained on"
     )
     samples_per_order = models.PositiveSmallIntegerField(
         default=2, help_text="rationales per pair and order; 0: score only"
@@ -65,6 +89,9 @@ class Project(models.Model):
         ordering = ["name", "pk"]
         constraints = [
             models.CheckConstraint(condition=models.Q(overlap__gte=1), name="project_overlap_positive"),
+            models.CheckConstraint(
+                condition=models.Q(wished_agreement__gte=0.5, wished_agreement__lt=1), name="project_wish_is_a_share"
+            ),
             models.CheckConstraint(
                 condition=models.Q(holdout_share__gte=0, holdout_share__lt=1, audit_share__gte=0, audit_share__lt=1),
                 name="project_shares_are_shares",
