@@ -15,10 +15,13 @@ JUDGE = "judging.judge_waiting"
 TRAIN = "training.train"
 REFRESH_PAIRS = "housekeeping.refresh_pairs"
 REFRESH_PROJECT = "housekeeping.refresh_project"
+JUDGE_LABELS = "housekeeping.judge_labels"
+ROUTE = "housekeeping.route"
+FIT_CONSENSUS = "housekeeping.fit_consensus"
 SWEEP = "housekeeping.sweep"
 APPLY_POLICIES = "housekeeping.apply_retraining_policies"
 
-ALL = (JUDGE, TRAIN, REFRESH_PAIRS, REFRESH_PROJECT, SWEEP, APPLY_POLICIES)
+ALL = (JUDGE, TRAIN, REFRESH_PAIRS, REFRESH_PROJECT, JUDGE_LABELS, ROUTE, FIT_CONSENSUS, SWEEP, APPLY_POLICIES)
 
 log = structlog.get_logger(__name__)
 

@@ -18,6 +18,16 @@ SCALES = [
 ]
 COMMENTS = [(Project.Comments.OPTIONAL, "If the annotator likes"), (Project.Comments.REQUIRED, "With every verdict")]
 LIMITS = {"min_value": "At least %(limit_value)s.", "max_value": "At most %(limit_value)s."}
+ROUTINGS = [
+    (Project.Routing.AUDIT, "A random audit, and otherwise what the judge is least sure of"),
+    (Project.Routing.UNCERTAINTY, "What the judge is least sure of; the audit comes last"),
+    (Project.Routing.COVERAGE, "A random audit, and otherwise prompts without a label"),
+    (Project.Routing.RANDOM, "Everything in random order"),
+]
+CONSENSUS = [
+    (Project.ConsensusMethod.MAJORITY, "The majority"),
+    (Project.ConsensusMethod.DAWID_SKENE, "Dawid–Skene: annotators weigh as much as they are reliable"),
+]
 REVEALS = [
     (Project.Reveal.AFTER, "After the annotator has committed a verdict"),
     (Project.Reveal.NEVER, "Never"),
@@ -62,7 +72,25 @@ class SettingsForm(forms.ModelForm[Project]):
         error_messages=LIMITS,
         help_text="How many people label each pair. Raising it opens finished pairs again, and no label is ever lost.",
     )
-
+    routing = forms.ChoiceField(
+        label="Which pair comes next",
+        choices=ROUTINGS,
+        widget=forms.RadioSelect,
+        help_text="Hold-out pairs come up at random whatever is chosen. Below the trust floor the judge has no say here.",
+    )
+    consensus_method = forms.ChoiceField(
+        label="Where several people label a pair",
+        choices=CONSENSUS,
+        widget=forms.RadioSelect,
+        help_text="How their verdicts become one. Too few labels to tell who is reliable: the majority.",
+    )
+    wished_agreement = forms.FloatField(
+        label="Agreement wished of the judge, in per cent",
+        min_value=50,
+        max_value=99,
+        error_messages=LIMITS,
+        help_text="From which confidence on it agrees with people that often is measured on the hold-out.",
+    )
     comments = forms.ChoiceField(
         choices=COMMENTS, widget=forms.RadioSelect, help_text="When a verdict comes with a sentence of explanation."
     )
@@ -77,23 +105,32 @@ class SettingsForm(forms.ModelForm[Project]):
         model = Project
         fields = [
             "name", "guidelines", "scale", "criteria", "criteria_required", "comments", "highlights", "overlap",
-            "gold_every", "least_seconds", "reveal",
+            "gold_every", "least_seconds", "reveal", "routing", "consensus_method", "wished_agreement", "judge_labels",
         ]  # fmt: skip
         labels = {
             "criteria_required": "Every criterion must be answered",
             "highlights": "Annotators may mark passages",
+            "judge_labels": "The judge labels alone where it keeps that agreement",
         }
         help_texts = {
             "name": "What people see in their list of projects.",
             "guidelines": "What makes a response better, in Markdown; annotators read it, and so does the judge.",
             "criteria_required": "A verdict is refused until each criterion has an answer.",
             "highlights": "Words they mark in a response are kept with the label as evidence.",
+            "judge_labels": "Nobody is asked for those pairs, hold-out and audit aside. Its labels stay marked as the "
+            "judge's, and neither train nor measure a judge.",
         }
         widgets = {"guidelines": forms.Textarea(attrs={"rows": 9})}
 
     def __init__(self, data: object, *, instance: Project) -> None:
-        initial = {"criteria": criteria_text(instance.criteria)}
+        initial = {
+            "criteria": criteria_text(instance.criteria),
+            "wished_agreement": f"{100 * instance.wished_agreement:g}",
+        }
         super().__init__(data, instance=instance, initial=initial)  # type: ignore[arg-type]
+
+    def clean_wished_agreement(self) -> float:
+        return round(float(self.cleaned_data["wished_agreement"]) / 100, 4)
 
     def clean_criteria(self) -> list[Criterion]:
         return parse_criteria(self.cleaned_data["criteria"])

@@ -14,8 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from scipy import stats
-
 STEPS = 20
 """So many thresholds are tested at most: evenly spaced in the number of labels that they keep."""
 MOST_LABELS = 100_000
@@ -69,6 +67,8 @@ def select(
     is the same; both by item. With probability ``certainty`` the agreement at or above the threshold is no less than
     wished. Raises ValueError where the two name different items or the wish is no share.
     """
+    from scipy.stats import binom
+
     if confidence.keys() != agrees.keys():
         raise ValueError("confidence and agrees must name the same items")
     if not 0.5 <= wished < 1 or not 0.5 <= certainty < 1:
@@ -79,7 +79,7 @@ def select(
     for threshold in thresholds([confidence[item] for item in ranked], wished=wished, certainty=certainty):
         kept = [item for item in ranked if confidence[item] >= threshold]
         wrong = sum(not agrees[item] for item in kept)
-        p_value = float(stats.binom.cdf(wrong, len(kept), 1 - wished))
+        p_value = float(binom.cdf(wrong, len(kept), 1 - wished))
         tested.append(Tested(threshold, len(kept), wrong, p_value, p_value <= 1 - certainty))
         if not tested[-1].passed:
             break
@@ -117,9 +117,11 @@ def least_labels(*, wished: float, certainty: float = 0.95) -> int:
 
 def disagreement_bound(disagreements: int, n: int, *, certainty: float = 0.95) -> float:
     """The exact (Clopper-Pearson) one-sided upper bound on the disagreement."""
+    from scipy.stats import beta
+
     if disagreements >= n:
         return 1.0
-    return float(stats.beta.ppf(certainty, disagreements + 1, n - disagreements))
+    return float(beta.ppf(certainty, disagreements + 1, n - disagreements))
 
 
 def labels_needed(agreement: float, *, wished: float, certainty: float = 0.95, power: float = 0.8) -> int | None:
@@ -127,15 +129,17 @@ def labels_needed(agreement: float, *, wished: float, certainty: float = 0.95, p
 
     None where it agrees no more often than is wished, or so little more that no reasonable number would do.
     """
+    from scipy.stats import binom
+
     if agreement <= wished:
         return None
     n = least_labels(wished=wished, certainty=certainty)
     while n <= MOST_LABELS:
         # The most disagreements that still pass, and how likely no more than those are.
-        most = int(stats.binom.ppf(1 - certainty, n, 1 - wished))
-        while most >= 0 and stats.binom.cdf(most, n, 1 - wished) > 1 - certainty:
+        most = int(binom.ppf(1 - certainty, n, 1 - wished))
+        while most >= 0 and binom.cdf(most, n, 1 - wished) > 1 - certainty:
             most -= 1
-        if most >= 0 and stats.binom.cdf(most, n, 1 - agreement) >= power:
+        if most >= 0 and binom.cdf(most, n, 1 - agreement) >= power:
             return n
         n = max(n + 1, math.ceil(1.02 * n))
     return None

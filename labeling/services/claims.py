@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from django.db.models import BooleanField, Case, Count, Exists, F, IntegerField, OuterRef, QuerySet, Subquery, When
+from django.db.models import BooleanField, Case, Count, Exists, F, IntegerField, OuterRef, Q, QuerySet, Subquery, When
 from django.db.models.functions import Coalesce
 from django.db.models.lookups import GreaterThanOrEqual
 from django.utils import timezone
@@ -19,14 +19,21 @@ CANDIDATES = 12
 """How many open pairs are looked at in one go; whoever loses the first to somebody else goes on at random."""
 ROUNDS = 5
 
+DRAWN = Q(audit=True) | ~Q(part=Pair.Part.TRAIN)
+"""Audit and hold-out pairs: drawn at random when they were imported, and served in random order."""
+HELD_OUT = ~Q(part=Pair.Part.TRAIN)
+AUDITED = Q(audit=True)
+ROUTED = Q(audit=False, part=Pair.Part.TRAIN)
+HOLDOUT, AUDIT, RANDOM = "hold-out", "audit", "random"
+
 
 def next_claim(project: Project, *, annotator: User, held: Collection[int] = (), ahead: bool = False) -> Claim | None:
     """A live claim of the annotator that is not among ``held``, or a new lease; None if nothing is left for them.
 
     ``held`` are the claims that the annotator's browser has already. With ``ahead`` the lease is a short one, for a
-    pair that waits in the browser until it is shown. Pairs are served in the project's random order, so hold-out and
-    audit pairs are never chosen by score. A pair whose slots are all taken between the look and the insert is passed
-    over: the unique constraints decide.
+    pair that waits in the browser until it is shown. Hold-out and audit pairs come up at their share of the pairs, in
+    random order, never chosen by score; the others as the project routes them. A pair whose slots are all taken
+    between the look and the insert is passed over: the unique constraints decide.
     """
     live = _live(project, annotator, held)
     if live is not None:
@@ -106,7 +113,7 @@ def take_back(claim: Claim, *, state: Claim.State, extra: bool) -> bool:
     for _ in range(ROUNDS):
         taken = _taken(claim.pair)
         slot = next(number for number in range(len(taken) + 1) if number not in taken)
-        overlap = claim.pair.project.overlap
+        overlap = claim.pair.project.overlap + claim.pair.extra_labels
         if slot >= overlap and not extra:
             return False
         gone = Claim.objects.filter(pk=claim.pk, state__in=(Claim.State.EXPIRED, Claim.State.SKIPPED))
@@ -120,6 +127,9 @@ def take_back(claim: Claim, *, state: Claim.State, extra: bool) -> bool:
     return False
 
 
+SETTLED = (Consensus.Method.ADJUDICATED, Consensus.Method.AMBIGUOUS, Consensus.Method.JUDGE)
+
+
 def close_settled(pairs: QuerySet[Pair], *, overlap: int) -> int:
     """Bring ``closed`` of these pairs up to date with their labels; returns how many rows were written."""
     return pairs.update(closed=_settled(overlap))
@@ -131,15 +141,13 @@ def wrongly_closed(project: Project) -> QuerySet[Pair]:
 
 
 def _settled(overlap: int) -> Case:
-    """Whether a pair needs nobody any more: adjudicated, or as many labels as the project asks for."""
+    """Whether a pair needs nobody any more: settled, labelled by the judge alone, or with all its labels."""
     of_pair = OuterRef("pk")
     done = Claim.objects.filter(pair=of_pair, state=Claim.State.DONE)
     imported = Label.objects.filter(pair=of_pair, source=Label.Source.IMPORT)
-    adjudicated = Consensus.objects.filter(pair=of_pair, method=Consensus.Method.ADJUDICATED)
-    enough = GreaterThanOrEqual(_count(done) + _count(imported), overlap)
-    return Case(
-        When(Exists(adjudicated), then=True), When(enough, then=True), default=False, output_field=BooleanField()
-    )
+    settled = Consensus.objects.filter(pair=of_pair, method__in=SETTLED)
+    enough = GreaterThanOrEqual(_count(done) + _count(imported), F("extra_labels") + overlap)
+    return Case(When(Exists(settled), then=True), When(enough, then=True), default=False, output_field=BooleanField())
 
 
 def reopen(project: Project) -> int:
@@ -165,7 +173,7 @@ def open_pairs_of(project: Project, annotator: User) -> QuerySet[Pair]:
         Pair.objects.filter(project=project, closed=False)
         .filter(~Exists(own))
         .annotate(taken=_count(held) + _count(imported), own_expired=Exists(of_pair.filter(annotator=annotator)))
-        .filter(taken__lt=project.overlap)
+        .filter(taken__lt=F("extra_labels") + project.overlap)
     )
 
 
@@ -177,14 +185,39 @@ def _count(rows: QuerySet[Claim] | QuerySet[Label]) -> Coalesce:
 
 def _candidates(project: Project, annotator: User) -> list[Pair]:
     """The next open pairs; a gold question first where one is due."""
-    found = open_pairs_of(project, annotator).order_by("shuffle", "pk")
+    found = open_pairs_of(project, annotator)
     if project.gold_every and _gold_is_due(project, annotator):
-        gold = list(found.exclude(gold="")[:CANDIDATES])
+        gold = list(found.exclude(gold="").order_by("shuffle", "pk")[:CANDIDATES])
         if gold:
             return gold
+    if project.routing == Project.Routing.RANDOM:
+        return _in_random_order(found, project, annotator)
+    for lane in _lanes(project):
+        if lane is ROUTED:
+            routed = found.filter(ROUTED).order_by("-route_score", "shuffle", "pk")
+            pairs = _first_then_any(list(routed[:CANDIDATES]))
+        else:
+            pairs = _in_random_order(found.filter(lane), project, annotator)
+        if pairs:
+            return pairs
+    return []
+
+
+def _lanes(project: Project) -> list[Q]:
+    """Where to look for the next pair, first to last. The policy `uncertainty` leaves the audit to the end."""
+    without_audit = project.routing == Project.Routing.UNCERTAINTY
+    drawn, last = (HELD_OUT, [AUDITED]) if without_audit else (DRAWN, [])
+    share = project.holdout_share + (0 if without_audit else (1 - project.holdout_share) * project.audit_share)
+    first = random.SystemRandom().random() < share
+    return [drawn, ROUTED, *last] if first else [ROUTED, drawn, *last]
+
+
+def _in_random_order(found: QuerySet[Pair], project: Project, annotator: User) -> list[Pair]:
+    """The next pairs of these in the project's random order; where many label each, from the annotator's place on."""
+    found = found.order_by("shuffle", "pk")
     if project.overlap > 1:
-        last = Claim.objects.filter(annotator=annotator, pair__project=project).order_by("-pk")
-        place = last.values_list("pair__shuffle", flat=True).first()
+        last = Claim.objects.filter(annotator=annotator, pair__project=project, reason__in=(HOLDOUT, AUDIT, RANDOM))
+        place = last.order_by("-pk").values_list("pair__shuffle", flat=True).first()
         further = list(found.filter(shuffle__gte=place)[:CANDIDATES]) if place is not None else []
         if further:
             return _first_then_any(further)
@@ -216,8 +249,9 @@ def _taken(pair: Pair) -> set[int]:
 
 
 def _take(pair: Pair, *, project: Project, annotator: User, ahead: bool) -> Claim | None:
-    taken = _taken(pair) if project.overlap > 1 else set()
-    for slot in (slot for slot in range(project.overlap) if slot not in taken):
+    slots = project.overlap + pair.extra_labels
+    taken = _taken(pair) if slots > 1 else set()
+    for slot in (slot for slot in range(slots) if slot not in taken):
         try:
             with transaction.atomic():
                 return _claim_slot(pair, slot, project=project, annotator=annotator, ahead=ahead)
@@ -229,7 +263,8 @@ def _take(pair: Pair, *, project: Project, annotator: User, ahead: bool) -> Clai
 def _claim_slot(pair: Pair, slot: int, *, project: Project, annotator: User, ahead: bool) -> Claim | None:
     """Insert the claim, or take up the annotator's own expired one; IntegrityError if the slot is held."""
     pair.project = project
-    terms = {"slot": slot, "slots": project.overlap, "expires_at": expiry(ahead=ahead), "ahead": ahead}
+    slots = project.overlap + pair.extra_labels
+    terms = {"slot": slot, "slots": slots, "expires_at": expiry(ahead=ahead), "ahead": ahead}
     if getattr(pair, "own_expired", False):
         expired = Claim.objects.filter(pair=pair, annotator=annotator, state=Claim.State.EXPIRED)
         if not expired.update(state=Claim.State.LIVE, **terms):
@@ -244,9 +279,10 @@ def _claim_slot(pair: Pair, slot: int, *, project: Project, annotator: User, ahe
 
 
 def _reason(pair: Pair) -> str:
+    """Why this pair comes now, for managers and adjudicators."""
     if pair.part != Pair.Part.TRAIN:
-        return "hold-out"
-    return "audit" if pair.audit else "random"
+        return HOLDOUT
+    return AUDIT if pair.audit else pair.route_reason[:40] or RANDOM
 
 
 def expiry(*, ahead: bool = False) -> datetime:

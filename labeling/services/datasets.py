@@ -1,4 +1,4 @@
-"""Which labels train and which measure: blind first verdicts of people, hold-out groups never in training."""
+"""Which labels train and which measure: blind first verdicts of people; hold-out groups and audit pairs never train."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 
+from genrm_engine.types import LabelledPair
 from labeling.models import Label, Pair, Project
 from labeling.services.consensus import majority
 
@@ -32,6 +33,10 @@ class LabelledRow:
         }
         return {**row, "gold": self.pair.gold} if self.pair.gold in ("a", "b") else row
 
+    def to_labelled(self) -> LabelledPair:
+        """The row as the engine's figures read it."""
+        return LabelledPair.from_json(self.to_engine())
+
 
 def blind_labels(project: Project) -> QuerySet[Label]:
     """Labels that were given before the judge was shown; adjudications are not among them."""
@@ -41,8 +46,16 @@ def blind_labels(project: Project) -> QuerySet[Label]:
 
 
 def training_rows(project: Project) -> list[LabelledRow]:
-    """Pairs outside the hold-out whose blind consensus is A or B, in a fixed order."""
-    return _rows(project, Q(pair__part=Pair.Part.TRAIN))
+    """Pairs that may train whose blind consensus is A or B, in a fixed order: not of the hold-out, not of the audit.
+
+    A pair that an adjudicator called ambiguous teaches nothing either.
+    """
+    return _rows(project, Q(pair__part=Pair.Part.TRAIN, pair__audit=False, pair__ambiguous=False))
+
+
+def audit_rows(project: Project) -> list[LabelledRow]:
+    """Audit pairs (drawn at random, never trained on) whose blind consensus is A or B, in a fixed order."""
+    return _rows(project, Q(pair__part=Pair.Part.TRAIN, pair__audit=True))
 
 
 def holdout_rows(project: Project) -> list[LabelledRow]:

@@ -93,7 +93,7 @@ def _judge(project: Project) -> Iterator[Labelled]:
 
 
 def _consensus(project: Project) -> Iterator[Labelled]:
-    found = Consensus.objects.select_related("pair").filter(pair__project=project).order_by("pk")
+    found = Consensus.objects.select_related("pair", "judge").filter(pair__project=project).order_by("pk")
     for consensus in found.iterator(chunk_size=_CHUNK):
         yield (
             consensus.pair,
@@ -102,6 +102,7 @@ def _consensus(project: Project) -> Iterator[Labelled]:
                 "method": consensus.method,
                 "confidence": consensus.confidence,
                 "labels": consensus.labels,
+                "judge": consensus.judge.name if consensus.judge else None,
                 "created_at": consensus.updated_at.isoformat(),
             },
         )

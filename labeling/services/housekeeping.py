@@ -6,29 +6,63 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 
 from labeling import jobs, queries
-from labeling.models import Label, Pair, Project
-from labeling.services import claims, deployments, flags, judging, training, trust
+from labeling.models import Consensus, Label, Pair, Project
+from labeling.services import (
+    claims,
+    consensus,
+    deployments,
+    flags,
+    judge_labels,
+    judging,
+    routing,
+    training,
+    trust,
+)
 
 FORGOTTEN = 1_000
 """Most pairs whose lost refresh one sweep makes up for."""
 
 
 def refresh_pairs(pair_ids: Sequence[int]) -> None:
-    """Consensus and flags of these pairs; the champion's figures too if one of them is in the hold-out."""
+    """Consensus, flags and scores of these pairs; the champion's figures too if one of them is in the hold-out."""
     pairs = list(Pair.objects.select_related("project").filter(pk__in=pair_ids))
     for pair in pairs:
         flags.refresh(pair)
+    for project in {pair.project for pair in pairs}:
+        own = [pair.pk for pair in pairs if pair.project_id == project.pk]
+        judge_labels.apply(project, pairs=own)
+        routing.rescore(project, pairs=own)
+        if consensus.fit_is_due(project):
+            jobs.enqueue(jobs.FIT_CONSENSUS, project_id=project.pk)
     for project in {pair.project for pair in pairs if pair.part != Pair.Part.TRAIN}:
         _measure(project)
 
 
 def refresh_project(project_id: int) -> None:
-    """The champion's figures, then consensus and flags of every pair that has a label or an open flag."""
+    """The champion's figures, then consensus and flags of every pair with a label or an open flag, then the scores."""
     project = Project.objects.get(pk=project_id)
     _measure(project)
     touched = Pair.objects.filter(project=project).filter(Q(labels__isnull=False) | Q(flags__state="open"))
     for pair in touched.select_related("project").distinct().iterator(chunk_size=500):
         flags.refresh(pair)
+    judge_labels.apply(project)
+    routing.rescore(project)
+
+
+def apply_judge_labels(project_id: int) -> None:
+    """Where the judge labels alone, after its calibration or its threshold has moved."""
+    judge_labels.apply(Project.objects.get(pk=project_id))
+
+
+def route(project_id: int) -> None:
+    """Every open pair's score anew, after the policy has changed."""
+    routing.rescore(Project.objects.get(pk=project_id))
+
+
+def fit_consensus(project_id: int) -> None:
+    """The annotators' reliability anew, and with it every consensus by votes."""
+    project = Project.objects.get(pk=project_id)
+    consensus.refit(project)
 
 
 def sweep() -> dict[str, int]:
@@ -50,9 +84,10 @@ def sweep() -> dict[str, int]:
 
 
 def _refresh_forgotten() -> int:
-    """Pairs with labels but no consensus: their refresh was lost with the broker. A batch at a time."""
+    """Pairs with labels but no consensus by people: their refresh was lost with the broker. A batch at a time."""
     standing = Label.objects.filter(pair=OuterRef("pk"), withdrawn=False)
-    forgotten = Pair.objects.filter(Exists(standing), consensus__isnull=True)
+    by_people = Consensus.objects.filter(pair=OuterRef("pk")).exclude(method=Consensus.Method.JUDGE)
+    forgotten = Pair.objects.filter(Exists(standing), ~Exists(by_people))
     ids = list(forgotten.order_by("pk").values_list("pk", flat=True)[:FORGOTTEN])
     if ids:
         refresh_pairs(ids)

@@ -3,8 +3,17 @@
 from django.contrib.auth.models import User
 from django.db import transaction
 
+from labeling import jobs
 from labeling.models import Project
 from labeling.services import audit, claims
+
+FOLLOWS = {
+    "routing": jobs.ROUTE,
+    "consensus_method": jobs.FIT_CONSENSUS,
+    "judge_labels": jobs.JUDGE_LABELS,
+    "wished_agreement": jobs.REFRESH_PROJECT,
+}
+"""What is brought up to date in the background after a setting has changed."""
 
 
 @transaction.atomic
@@ -27,4 +36,6 @@ def change_settings(project: Project, *, by: User, **wanted: object) -> list[str
     audit.record("project.settings", current, by=by, changes=changes)
     if "overlap" in changes:
         claims.reopen(current)
+    for name in FOLLOWS.keys() & changes.keys():
+        jobs.enqueue(FOLLOWS[name], project_id=current.pk)
     return list(changes)

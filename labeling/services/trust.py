@@ -1,50 +1,77 @@
-"""How far a judge is trusted: measured on the blind hold-out, and no further."""
+"""How far a judge is trusted: measured and calibrated on the blind hold-out, and no further."""
 
-from genrm_engine.evaluation import metrics
+import numpy as np
+
+from genrm_engine.evaluation import calibration, metrics, selective
 from genrm_engine.types import Judgement as EngineJudgement
 from genrm_engine.types import as_choice
 from labeling import jobs
-from labeling.models import Deployment, Judgement
+from labeling.models import Deployment, Judgement, Pair
 from labeling.services.datasets import LabelledRow, holdout_rows
 
 LEAST_PAIRS = 20
 LEAST_ACCURACY = 0.6
 LEAST_CONSISTENCY = 0.5
 
+FITTED_ON = Pair.Part.CALIBRATION
+TESTED_ON = (Pair.Part.CALIBRATION, Pair.Part.TEST)
+"""The threshold is tested on the parts that decide no promotion: the gate chose this judge, so it flatters it.
+
+The labels that fitted the temperature may test as well: dividing by it never changes which pair is surer than which.
+"""
+
 
 def measure(deployment: Deployment) -> bool:
     """Measure the deployment on the hold-out pairs labelled and judged so far; returns whether it is trusted.
 
     Trusted means: at least 20 pairs, accuracy of at least 0.6 with the lower end of its 95 % interval above one half,
-    and the same winner after the swap in at least half of the pairs.
+    and the same winner after the swap in at least half of the pairs. The calibration and the confidence from which on
+    the judge may label alone are brought up to date too.
     """
-    figures = figures_for(deployment, holdout_rows(deployment.project))
+    rows = holdout_rows(deployment.project)
+    judged = counted(deployment, rows)
+    figures = _figures(judged, rows)
     trusted = (
         figures.n >= LEAST_PAIRS
         and (figures.accuracy or 0) >= LEAST_ACCURACY
         and (figures.accuracy_low or 0) > 0.5
         and (figures.consistency or 0) >= LEAST_CONSISTENCY
     )
-    changed = trusted != deployment.trusted
-    deployment.trusted = trusted
-    deployment.measured = figures.to_json()
-    deployment.save(update_fields=["trusted", "measured"])
-    if changed:
+    before = (deployment.trusted, deployment.calibration, deployment.thresholds)
+    deployment.trusted, deployment.measured = trusted, figures.to_json()
+    deployment.calibration = _calibration(judged, rows)
+    deployment.thresholds = _thresholds(deployment, judged, rows)
+    deployment.save(update_fields=["trusted", "measured", "calibration", "thresholds"])
+    if trusted != before[0]:
         jobs.enqueue(jobs.REFRESH_PROJECT, project_id=deployment.project_id)
+    elif (deployment.calibration, deployment.thresholds) != before[1:]:
+        jobs.enqueue(jobs.JUDGE_LABELS, project_id=deployment.project_id)
     return trusted
+
+
+def calibrated(deployment: Deployment, p_a: float) -> float:
+    """P(A) after the deployment's calibration; as the judge said it where nothing could be fitted."""
+    temperature = deployment.calibration.get("temperature")
+    return p_a if temperature is None else float(calibration.scaled(np.array([p_a]), temperature)[0])
+
+
+def labels_alone(deployment: Deployment) -> float | None:
+    """The calibrated confidence from which on the judge may label alone; None if it may not."""
+    threshold: float | None = deployment.thresholds.get("threshold")
+    return threshold if deployment.trusted else None
 
 
 def figures_for(deployment: Deployment, rows: list[LabelledRow]) -> metrics.Metrics:
     """The engine's own figures on the judgements that count for this deployment."""
+    return _figures(counted(deployment, rows), rows)
+
+
+def counted(deployment: Deployment, rows: list[LabelledRow]) -> list[EngineJudgement]:
+    """The judgements of these rows by the method that counts for this deployment."""
     judged = Judgement.objects.filter(
         judge=deployment.judge_id, method=deployment.counts, pair__in=[row.pair.pk for row in rows]
     )
-    return metrics.evaluate(
-        [to_engine(judgement) for judgement in judged],
-        {str(row.pair.pk): as_choice(row.choice) for row in rows},
-        {str(row.pair.pk): row.pair.group_key for row in rows},
-        lengths={str(row.pair.pk): (len(row.pair.response_a), len(row.pair.response_b)) for row in rows},
-    )
+    return [to_engine(judgement) for judgement in judged]
 
 
 def to_engine(judgement: Judgement) -> EngineJudgement:
@@ -65,3 +92,37 @@ def to_engine(judgement: Judgement) -> EngineJudgement:
             "seconds": judgement.seconds,
         }
     )
+
+
+def _figures(judged: list[EngineJudgement], rows: list[LabelledRow]) -> metrics.Metrics:
+    return metrics.evaluate(
+        judged,
+        {str(row.pair.pk): as_choice(row.choice) for row in rows},
+        {str(row.pair.pk): row.pair.group_key for row in rows},
+        lengths={str(row.pair.pk): (len(row.pair.response_a), len(row.pair.response_b)) for row in rows},
+    )
+
+
+def _calibration(judged: list[EngineJudgement], rows: list[LabelledRow]) -> dict[str, object]:
+    """Fitted on the calibration part, measured on the other two; empty until both have a judged label."""
+    fitted = [row.to_labelled() for row in rows if row.pair.part == FITTED_ON]
+    measured = [row.to_labelled() for row in rows if row.pair.part != FITTED_ON]
+    said = {judgement.pair_id for judgement in judged}
+    if not all(any(row.pair.id in said for row in part) for part in (fitted, measured)):
+        return {}
+    return calibration.calibrate(judged, measured, others=(judged, fitted)).to_json()
+
+
+def _thresholds(deployment: Deployment, judged: list[EngineJudgement], rows: list[LabelledRow]) -> dict[str, object]:
+    """What selective labelling found; empty until there is a judged label in its parts."""
+    choices = {str(row.pair.pk): row.choice for row in rows if row.pair.part in TESTED_ON}
+    p_a = {one.pair_id: calibrated(deployment, one.p_a) for one in judged if one.pair_id in choices}
+    if not p_a:
+        return {}
+    found = selective.select(
+        {item: max(p, 1 - p) for item, p in p_a.items()},
+        {item: ("a" if p >= 0.5 else "b") == choices[item] for item, p in p_a.items()},
+        wished=deployment.project.wished_agreement,
+        groups={str(row.pair.pk): row.pair.group_key for row in rows},
+    )
+    return {**found.to_json(), "parts": list(TESTED_ON)}

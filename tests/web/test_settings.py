@@ -27,6 +27,9 @@ def filled(project: Project, **changed: Any) -> dict[str, Any]:
         "gold_every": project.gold_every or "",
         "least_seconds": project.least_seconds,
         "reveal": project.reveal,
+        "routing": project.routing,
+        "consensus_method": project.consensus_method,
+        "wished_agreement": f"{100 * project.wished_agreement:g}",
     }
     return sent | changed
 
@@ -35,7 +38,7 @@ def test_every_setting_is_saved_with_an_audit_event(as_alice: Client, alice: Use
     wanted = {
         "name": "Long stories", "guidelines": "Prefer **depth**.", "scale": "graded", "criteria_required": True,
         "comments": "required", "highlights": True, "overlap": 3, "gold_every": 10, "least_seconds": 4,
-        "reveal": "never",
+        "reveal": "never", "routing": "coverage", "consensus_method": "dawid_skene", "judge_labels": True,
     }  # fmt: skip
     lines = "Accuracy: which has fewer errors\n\n  Tone :  which is: kinder "
     page = as_alice.post(URL, filled(project, **wanted, criteria=lines), follow=True)

@@ -15,6 +15,21 @@ def refresh_project(project_id: int) -> None:
     housekeeping.refresh_project(project_id)
 
 
+@app.task(name=jobs.JUDGE_LABELS)
+def apply_judge_labels(project_id: int) -> None:
+    housekeeping.apply_judge_labels(project_id)
+
+
+@app.task(name=jobs.ROUTE)
+def route(project_id: int) -> None:
+    housekeeping.route(project_id)
+
+
+@app.task(name=jobs.FIT_CONSENSUS)
+def fit_consensus(project_id: int) -> None:
+    housekeeping.fit_consensus(project_id)
+
+
 @app.task(name=jobs.SWEEP, ignore_result=True)
 def sweep() -> dict[str, int]:
     return housekeeping.sweep()

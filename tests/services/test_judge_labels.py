@@ -1,0 +1,144 @@
+"""Calibration, the confidence from which on the judge labels alone, and what comes of it."""
+
+import pytest
+from django.contrib.auth.models import User
+
+from genrm_engine.evaluation import calibration, selective
+from labeling import jobs
+from labeling.models import Consensus, Deployment, Label, Pair, Project
+from labeling.services import datasets, exports, housekeeping, judge_labels, trust
+from labeling.services.claims import next_claim
+from labeling.services.labels import commit_label
+from tests.conftest import Sent
+from tests.factories import ClaimFactory, JudgementFactory, LabelFactory, PairFactory
+
+Method = Consensus.Method
+
+
+def judged(project: Project, champion: Deployment, p_a: float, *, human: str = "", **fields: object) -> Pair:
+    pair = PairFactory.create(project=project, **fields)
+    JudgementFactory.create(pair=pair, judge=champion.judge, p_a=p_a)
+    if human:
+        LabelFactory.create(pair=pair, choice=human)
+    return pair
+
+
+@pytest.fixture
+def measured(champion: Deployment) -> Deployment:
+    """A hold-out on which the judge is right where it is sure, overconfident, and wrong half of the time elsewhere."""
+    project = champion.project
+    Project.objects.update(wished_agreement=0.8, judge_labels=True)
+    for part in ("calibration", "test", "gate"):
+        for number in range(40):
+            judged(project, champion, 0.99, human="b" if number % 20 == 0 else "a", part=part)
+        for number in range(20):
+            judged(project, champion, 0.8, human="a" if number % 2 else "b", part=part)
+    champion.refresh_from_db()
+    trust.measure(champion)
+    return champion
+
+
+def test_the_figures_are_the_engines_own(measured: Deployment) -> None:
+    rows = datasets.holdout_rows(measured.project)
+    said = trust.counted(measured, rows)
+    parts = {
+        part: [row.to_labelled() for row in rows if row.pair.part == part] for part in ("calibration", "gate", "test")
+    }
+    own = calibration.calibrate(said, parts["gate"] + parts["test"], others=(said, parts["calibration"]))
+    assert measured.calibration["temperature"] == pytest.approx(own.temperature)
+    assert measured.calibration["temperature"] > 1
+    assert own.after_temperature is not None
+    assert measured.calibration["after_temperature"]["ece"] == pytest.approx(own.after_temperature.ece)
+    tested = [row for part in ("calibration", "test") for row in parts[part]]
+    p_a = {one.pair_id: trust.calibrated(measured, one.p_a) for one in said}
+    selection = selective.select(
+        {row.pair.id: max(p_a[row.pair.id], 1 - p_a[row.pair.id]) for row in tested},
+        {row.pair.id: (p_a[row.pair.id] >= 0.5) == (row.choice == "a") for row in tested},
+        wished=0.8,
+    )
+    assert measured.thresholds["threshold"] == pytest.approx(selection.threshold)
+    assert measured.thresholds["coverage"] == pytest.approx(selection.coverage)
+    assert 0.6 < measured.thresholds["coverage"] < 0.7
+
+
+def test_the_gates_labels_do_not_choose_the_threshold(measured: Deployment) -> None:
+    Label.objects.filter(pair__part="gate").update(choice="b", final_choice="b")
+    before = measured.thresholds
+    trust.measure(measured)
+    assert measured.thresholds == before
+
+
+def test_a_sure_trusted_judge_labels_alone_and_closes_the_pair(measured: Deployment) -> None:
+    project = measured.project
+    sure, unsure = judged(project, measured, 0.01), judged(project, measured, 0.7)
+    audit = judged(project, measured, 0.99, audit=True)
+    held_out = judged(project, measured, 0.99, part="test")
+    project.refresh_from_db()
+    assert judge_labels.apply(project) == 1
+    row = Consensus.objects.get()
+    assert (row.pair, row.choice, row.method, row.judge, row.labels) == (sure, "b", Method.JUDGE, measured.judge, 0)
+    closed = {pair.pk: pair.closed for pair in Pair.objects.filter(pk__in=[sure.pk, unsure.pk, audit.pk, held_out.pk])}
+    assert closed == {sure.pk: True, unsure.pk: False, audit.pk: False, held_out.pk: False}
+    assert [row["provenance"]["judge"] for row in exports.export(project, source="consensus", profile="full")] == [
+        measured.judge.name
+    ]
+    assert sure.pk not in [row.pair.pk for row in datasets.training_rows(project)]
+
+
+def test_a_persons_label_replaces_the_judges(measured: Deployment, bob: User) -> None:
+    project = measured.project
+    pair = judged(project, measured, 0.99)
+    claim = ClaimFactory.create(pair=pair, annotator=bob)
+    project.refresh_from_db()
+    judge_labels.apply(project)
+    commit_label(claim, choice="right")
+    housekeeping.refresh_pairs([pair.pk])
+    row = Consensus.objects.get(pair=pair)
+    assert (row.choice, row.method, row.judge) == ("b", Method.MAJORITY, None)
+
+
+@pytest.mark.parametrize("change", ["the project no longer wants it", "the judge is no longer trusted"])
+def test_the_judges_labels_go_and_the_pair_comes_back(measured: Deployment, bob: User, change: str) -> None:
+    project = measured.project
+    pair = judged(project, measured, 0.99)
+    Pair.objects.exclude(pk=pair.pk).update(closed=True)
+    project.refresh_from_db()
+    judge_labels.apply(project)
+    assert next_claim(project, annotator=bob) is None
+    if change.startswith("the project"):
+        Project.objects.update(judge_labels=False)
+    else:
+        Deployment.objects.update(trusted=False)
+    housekeeping.apply_judge_labels(project.pk)
+    assert not Consensus.objects.filter(method=Method.JUDGE).exists()
+    claim = next_claim(project, annotator=bob)
+    assert claim is not None
+    assert claim.pair == pair
+
+
+def test_an_untrained_judge_gets_no_coverage_and_is_told_how_many_labels_are_missing(champion: Deployment) -> None:
+    for number in range(60):
+        judged(champion.project, champion, 0.55 if number % 3 else 0.45, human="ab"[number % 2], part="test")
+    trust.measure(champion)
+    assert trust.labels_alone(champion) is None
+    assert champion.thresholds["threshold"] is None
+    assert champion.thresholds["coverage"] == 0
+
+
+def test_what_moves_with_the_calibration_is_brought_up_to_date(
+    measured: Deployment, sent: Sent, django_capture_on_commit_callbacks: object
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):  # type: ignore[operator]
+        trust.measure(measured)
+    assert (jobs.JUDGE_LABELS, {"project_id": measured.project_id}) not in sent
+    Label.objects.filter(pair__part="calibration").update(choice="a")
+    with django_capture_on_commit_callbacks(execute=True):  # type: ignore[operator]
+        trust.measure(measured)
+    assert (jobs.JUDGE_LABELS, {"project_id": measured.project_id}) in sent
+
+
+def test_audit_pairs_never_train(project: Project) -> None:
+    for audit in (True, False):
+        LabelFactory.create(pair__project=project, pair__audit=audit)
+    assert [row.pair.audit for row in datasets.training_rows(project)] == [False]
+    assert [row.pair.audit for row in datasets.audit_rows(project)] == [True]
