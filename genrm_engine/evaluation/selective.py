@@ -17,6 +17,8 @@ from typing import Any
 STEPS = 20
 """So many thresholds are tested at most: evenly spaced in the number of labels that they keep."""
 MOST_LABELS = 100_000
+MOST_SLACK, STRICTEST = 3, 0.4
+"""The strictest threshold may pass with up to three disagreements, as long as it keeps at most 0.4 of the labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +102,10 @@ def select(
 def thresholds(confidence: Sequence[float], *, wished: float, certainty: float) -> list[float]:
     """The thresholds to test, from strict to loose, for confidences in descending order.
 
-    The strictest keeps as few labels as could pass without a single disagreement; the loosest keeps all.
+    The loosest keeps all labels. The strictest keeps as few as could pass with some disagreements: testing stops at the
+    first that fails, so a first one that a single disagreement fails would waste what the others could show.
     """
-    least = least_labels(wished=wished, certainty=certainty)
+    least = _strictest(len(confidence), wished=wished, certainty=certainty)
     if len(confidence) < least:
         return []
     room = len(confidence) - least
@@ -110,9 +113,22 @@ def thresholds(confidence: Sequence[float], *, wished: float, certainty: float) 
     return sorted({confidence[size - 1] for size in sizes}, reverse=True)
 
 
-def least_labels(*, wished: float, certainty: float = 0.95) -> int:
-    """So many labels without a disagreement are needed before anything can pass."""
-    return math.ceil(math.log(1 - certainty) / math.log(wished))
+def least_labels(*, wished: float, certainty: float = 0.95, disagreements: int = 0) -> int:
+    """So many labels are needed so that a threshold with these disagreements passes."""
+    from scipy.stats import binom
+
+    n = math.ceil(math.log(1 - certainty) / math.log(wished))
+    while disagreements and binom.cdf(disagreements, n, 1 - wished) > 1 - certainty:
+        n += 1
+    return n
+
+
+def _strictest(labels: int, *, wished: float, certainty: float) -> int:
+    for slack in range(MOST_SLACK, 0, -1):
+        least = least_labels(wished=wished, certainty=certainty, disagreements=slack)
+        if least <= STRICTEST * labels:
+            return least
+    return least_labels(wished=wished, certainty=certainty)
 
 
 def disagreement_bound(disagreements: int, n: int, *, certainty: float = 0.95) -> float:
