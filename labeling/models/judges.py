@@ -58,6 +58,7 @@ class Deployment(models.Model):
     )
     trusted = models.BooleanField(default=False, help_text="above the floors of accuracy and consistency")
     measured = models.JSONField(default=dict, blank=True, help_text="accuracy and consistency on the blind hold-out")
+    measured_of = models.JSONField(default=list, blank=True, help_text="which labels and judgements were measured")
     calibration = models.JSONField(default=dict, blank=True)
     thresholds = models.JSONField(default=dict, blank=True)
     gate = models.JSONField(default=dict, blank=True, help_text="the gate's figures and reasons")

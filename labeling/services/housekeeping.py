@@ -24,7 +24,7 @@ FORGOTTEN = 1_000
 
 
 def refresh_pairs(pair_ids: Sequence[int]) -> None:
-    """Consensus, flags and scores of these pairs; the champion's figures too if one of them is in the hold-out."""
+    """Consensus, flags and scores of these pairs. The sweep sees to the champion's figures, which take longer."""
     pairs = list(Pair.objects.select_related("project").filter(pk__in=pair_ids))
     for pair in pairs:
         flags.refresh(pair)
@@ -34,8 +34,6 @@ def refresh_pairs(pair_ids: Sequence[int]) -> None:
         routing.rescore(project, pairs=own)
         if consensus.fit_is_due(project):
             jobs.enqueue(jobs.FIT_CONSENSUS, project_id=project.pk)
-    for project in {pair.project for pair in pairs if pair.part != Pair.Part.TRAIN}:
-        _measure(project)
 
 
 def refresh_project(project_id: int) -> None:
@@ -73,6 +71,7 @@ def sweep() -> dict[str, int]:
     for project in Project.objects.all():
         deployments.ensure_champion(project)
         counts["asked"] += judging.request_project(project)
+        _measure(project, only_if_stale=True)
     counts["refreshed"] = _refresh_forgotten()
     if judging.anything_waiting():
         for _ in range(max(queries.live_workers("judge"), 1) - judging.busy_workers()):
@@ -94,7 +93,7 @@ def _refresh_forgotten() -> int:
     return len(ids)
 
 
-def _measure(project: Project) -> None:
+def _measure(project: Project, *, only_if_stale: bool = False) -> None:
     champion = judging.champion_of(project)
-    if champion is not None:
+    if champion is not None and (trust.is_stale(champion) or not only_if_stale):
         trust.measure(champion)

@@ -1,12 +1,13 @@
 """How far a judge is trusted: measured and calibrated on the blind hold-out, and no further."""
 
 import numpy as np
+from django.db.models import Count, Max, Q
 
 from genrm_engine.evaluation import calibration, metrics, selective
 from genrm_engine.types import Judgement as EngineJudgement
 from genrm_engine.types import as_choice
 from labeling import jobs
-from labeling.models import Deployment, Judgement, Pair
+from labeling.models import Deployment, Judgement, Label, LabelRevision, Pair
 from labeling.services.datasets import LabelledRow, holdout_rows
 
 LEAST_PAIRS = 20
@@ -28,6 +29,7 @@ def measure(deployment: Deployment) -> bool:
     and the same winner after the swap in at least half of the pairs. The calibration and the confidence from which on
     the judge may label alone are brought up to date too.
     """
+    measured_of = _fingerprint(deployment)
     rows = holdout_rows(deployment.project)
     judged = counted(deployment, rows)
     figures = _figures(judged, rows)
@@ -38,15 +40,30 @@ def measure(deployment: Deployment) -> bool:
         and (figures.consistency or 0) >= LEAST_CONSISTENCY
     )
     before = (deployment.trusted, deployment.calibration, deployment.thresholds)
-    deployment.trusted, deployment.measured = trusted, figures.to_json()
+    deployment.trusted, deployment.measured, deployment.measured_of = trusted, figures.to_json(), measured_of
     deployment.calibration = _calibration(judged, rows)
     deployment.thresholds = _thresholds(deployment, judged, rows)
-    deployment.save(update_fields=["trusted", "measured", "calibration", "thresholds"])
+    deployment.save(update_fields=["trusted", "measured", "measured_of", "calibration", "thresholds"])
     if trusted != before[0]:
         jobs.enqueue(jobs.REFRESH_PROJECT, project_id=deployment.project_id)
     elif (deployment.calibration, deployment.thresholds) != before[1:]:
         jobs.enqueue(jobs.JUDGE_LABELS, project_id=deployment.project_id)
     return trusted
+
+
+def is_stale(deployment: Deployment) -> bool:
+    """Whether hold-out labels or judgements have come, gone or changed since the deployment was measured."""
+    return bool(deployment.measured_of != _fingerprint(deployment))
+
+
+def _fingerprint(deployment: Deployment) -> list[int]:
+    held_out = ~Q(pair__part=Pair.Part.TRAIN)
+    labels = Label.objects.filter(held_out, pair__project=deployment.project_id).aggregate(
+        count=Count("pk"), last=Max("pk"), withdrawn=Count("pk", filter=Q(withdrawn=True))
+    )
+    revised = LabelRevision.objects.filter(label__pair__project=deployment.project_id).aggregate(last=Max("pk"))
+    judged = Judgement.objects.filter(held_out, pair__project=deployment.project_id, judge=deployment.judge_id)
+    return [labels["count"], labels["last"] or 0, labels["withdrawn"], revised["last"] or 0, judged.count()]
 
 
 def calibrated(deployment: Deployment, p_a: float) -> float:

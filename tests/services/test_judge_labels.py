@@ -142,3 +142,20 @@ def test_audit_pairs_never_train(project: Project) -> None:
         LabelFactory.create(pair__project=project, pair__audit=audit)
     assert [row.pair.audit for row in datasets.training_rows(project)] == [False]
     assert [row.pair.audit for row in datasets.audit_rows(project)] == [True]
+
+
+def test_the_sweep_measures_anew_when_hold_out_labels_came_changed_or_went(measured: Deployment) -> None:
+    project = measured.project
+    before = measured.measured["n"]
+    assert not trust.is_stale(measured)
+    pair = judged(project, measured, 0.9, human="a", part="test")
+    housekeeping.sweep()
+    measured.refresh_from_db()
+    assert measured.measured["n"] == before + 1
+    Label.objects.filter(pair=pair).update(withdrawn=True)
+    assert trust.is_stale(measured)
+    housekeeping.sweep()
+    measured.refresh_from_db()
+    assert measured.measured["n"] == before
+    judged(project, measured, 0.9, human="a")
+    assert not trust.is_stale(measured), "labels outside the hold-out measure nothing"
