@@ -7,8 +7,9 @@ Knows no claims; those take the pairs in the order that is written here.
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, QuerySet
 
 from genrm_engine import neighbours, routing
 from labeling.models import Deployment, Judgement, Label, Pair, Project
@@ -19,6 +20,9 @@ FEW_LABELS = "few labels for this prompt"
 LEAST_NEIGHBOURS = 30
 """With fewer labelled pairs the judge's mistakes have no neighbourhood."""
 _CHUNK = 1_000
+_NAMED = 500
+
+Row = TypeVar("Row", Label, Judgement)
 
 Scores = Iterator[tuple[Pair, float, str]]
 
@@ -75,11 +79,11 @@ class _Known:
 
 def _uncertainty(project: Project, pairs: list[Pair], *, whole: bool) -> Scores:
     """By the engine's rule. A judge below the trust floor has no say: only what people said counts then."""
-    ids = [pair.pk for pair in pairs]
+    ids = {pair.pk for pair in pairs}
     champion = judging.champion_of(project)
     votes: dict[int, list[str]] = defaultdict(list)
     standing = Label.objects.filter(pair__project=project, withdrawn=False).order_by("pk")
-    for pair_id, choice in standing.values_list("pair_id", "final_choice"):
+    for pair_id, choice in _few(standing, ids).values_list("pair_id", "final_choice"):
         votes[pair_id].append(choice)
     known = _Known(votes=votes)
     if champion is not None and champion.trusted:
@@ -112,13 +116,17 @@ def _evidence(pair: Pair, known: _Known) -> routing.Evidence:
 def _said(deployment: Deployment, ids: Collection[int]) -> dict[int, tuple[float, bool]]:
     """By pair: the calibrated P(A) of the method that counts, and whether both orders agree."""
     judged = Judgement.objects.filter(judge=deployment.judge_id, method=deployment.counts)
-    judged = judged.filter(pair__project=deployment.project_id)
-    wanted = set(ids)
+    judged = _few(judged.filter(pair__project=deployment.project_id), ids)
     return {
         pair: (trust.calibrated(deployment, p_a), consistent)
         for pair, p_a, consistent in judged.values_list("pair_id", "p_a", "consistent")
-        if pair in wanted
+        if pair in ids
     }
+
+
+def _few(rows: QuerySet[Row], ids: Collection[int]) -> QuerySet[Row]:
+    """Only the rows of these pairs, where they are few enough to be named in a query."""
+    return rows.filter(pair__in=ids) if len(ids) <= _NAMED else rows
 
 
 def _said_before(project: Project, champion: Deployment, ids: Collection[int]) -> dict[int, float]:
@@ -133,7 +141,7 @@ def _likeness(project: Project, champion: Deployment, pairs: list[Pair]) -> dict
     if not neighbours.available():
         return {}
     rows = datasets.training_rows(project)
-    said = _said(champion, [row.pair.pk for row in rows])
+    said = _said(champion, {row.pair.pk for row in rows})
     judged = [row for row in rows if row.pair.pk in said]
     if len(judged) < LEAST_NEIGHBOURS:
         return {}
