@@ -145,7 +145,7 @@ def _rejected(batch: ImportBatch, number: int, reason: str, line: bytes) -> Reje
 
 def _pair(batch: ImportBatch, row: Row) -> Pair:
     project = batch.project
-    part = _part(project, row.group_key)
+    part = part_of(project, row.group_key)
     return Pair(
         project=project,
         batch=batch,
@@ -166,7 +166,7 @@ def _pair(batch: ImportBatch, row: Row) -> Pair:
     )
 
 
-def _part(project: Project, group_key: str) -> Pair.Part:
+def part_of(project: Project, group_key: str) -> Pair.Part:
     """The hold-out is drawn by the group's hash, so that all pairs of a group, also later ones, are on one side.
 
     Of the hold-out's groups a quarter calibrates, half decides at the gate, a quarter is only reported.

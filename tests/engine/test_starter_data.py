@@ -43,7 +43,7 @@ def test_committed_file_is_what_the_sources_build(prompts: list[Prompt]) -> None
 
 def test_hold_out_is_the_one_that_the_importer_draws(prompts: list[Prompt]) -> None:
     project = Project(slug=SLUG)
-    by_importer = {prompt.key: imports._part(project, prompt.key) != Pair.Part.TRAIN for prompt in prompts}
+    by_importer = {prompt.key: imports.part_of(project, prompt.key) != Pair.Part.TRAIN for prompt in prompts}
     assert {prompt.key: starter.held_out(prompt.key) for prompt in prompts} == by_importer
     assert any(by_importer.values())
 
