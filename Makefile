@@ -3,10 +3,10 @@ BIN := .venv/bin
 QUICK := not browser and not slow and not serving
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format starter clean
+.PHONY: help run test lint format e2e starter clean
 
 help: ## Say what can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ \t/'
+	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ \t/'
 
 run: ## Start Tandem (PORT, HOST and TANDEM_HOME are honoured); Ctrl-C stops it
 	@$(PYTHON) scripts/setup_env.py run
@@ -33,6 +33,12 @@ format: ## Put code and templates into their form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	find templates -name '*.html' -print0 | xargs -0 $(BIN)/djade --target-version 5.2
+
+# The real pairs lie beside the project; E2E=--short plays a small team.
+e2e: export HF_HUB_OFFLINE := 1
+e2e: ## Play a whole team through the running product, on real labels (E2E=--short: at most ten minutes)
+	@$(PYTHON) scripts/setup_env.py test
+	$(BIN)/python benchmarks/whole_team.py $(E2E)
 
 starter: ## Train the starter judge again and take it over (an hour on two cores)
 	@$(PYTHON) scripts/setup_env.py test
