@@ -18,6 +18,7 @@ class Plan:
 
     pairs: int
     prompts: int
+    unseen_prompts: int
     holdout_share: float
     audit_share: float
     pairs_of_a_holdout_prompt: int
@@ -27,8 +28,8 @@ class Plan:
     seed: int = 0
 
 
-FULL = Plan(500, 150, 0.6, 0.05, 2, 0.85, 0.92, 0.6)
-SHORT = Plan(160, 60, 0.6, 0.05, 2, 0.85, 0.92, 0.6)
+FULL = Plan(500, 150, 13, 0.6, 0.05, 2, 0.85, 0.92, 0.6)
+SHORT = Plan(160, 60, 13, 0.6, 0.05, 2, 0.85, 0.92, 0.6)
 
 
 def power(labels: int, *, wished: float, accuracy: float = ASSUMED, trials: int = 300) -> dict[str, float]:
@@ -73,7 +74,8 @@ def choose(rows: list[Row], plan: Plan) -> tuple[list[Row], list[Row], int]:
         most = plan.pairs_of_a_holdout_prompt if part[prompt] else len(own)
         seen, further = seen + own[:most], further + own[most:]
     seen = (seen + further)[: plan.pairs]
-    unseen = [row for row in rows if group_of(row) in order[plan.prompts :]]
+    never = order[plan.prompts : plan.prompts + plan.unseen_prompts]
+    unseen = [row for row in rows if group_of(row) in never]
     return seen, unseen, len({group_of(row) for row in seen if part[group_of(row)] in TESTED_ON})
 
 

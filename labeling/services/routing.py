@@ -95,9 +95,10 @@ def _uncertainty(project: Project, pairs: list[Pair], *, whole: bool) -> Scores:
         )
     for pair in pairs:
         found = routing.worth(_evidence(pair, known))
-        voted = len(known.votes.get(pair.pk, ())) > 1
-        if pair.pk in known.said or voted:
+        if pair.pk in known.said:
             yield pair, round(found.score, 6), found.reason
+        elif len(set(known.votes.get(pair.pk, ()))) > 1:
+            yield pair, round(found.score, 6), routing.ANNOTATORS
         else:
             yield pair, 0.0, ""
 

@@ -52,6 +52,18 @@ def test_below_the_trust_floor_the_judge_has_no_say(routed: Project, champion: D
     assert served(routed, bob) == [(first.pk, "random"), (second.pk, "random")]
 
 
+def test_below_the_trust_floor_what_annotators_disagree_on_comes_first(routed: Project, bob: User) -> None:
+    Project.objects.update(overlap=3)
+    Deployment.objects.update(trusted=False)
+    routed.refresh_from_db()
+    agreed, split = (PairFactory.create(project=routed, shuffle=number) for number in (1, 2))
+    for pair, choices in ((agreed, "aa"), (split, "ab")):
+        for choice in choices:
+            LabelFactory.create(pair=pair, choice=choice)
+    routing.rescore(routed)
+    assert served(routed, bob) == [(split.pk, engine.ANNOTATORS), (agreed.pk, "random")]
+
+
 def test_the_score_is_the_engines_own(routed: Project, champion: Deployment) -> None:
     Project.objects.update(overlap=3)
     champion.calibration = {"temperature": 2.0}
