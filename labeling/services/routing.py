@@ -6,7 +6,7 @@ Knows no claims; those take the pairs in the order that is written here.
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from django.db.models import Exists, OuterRef, QuerySet
@@ -19,6 +19,8 @@ NO_LABEL = "no label for this prompt yet"
 FEW_LABELS = "few labels for this prompt"
 LEAST_NEIGHBOURS = 30
 """With fewer labelled pairs the judge's mistakes have no neighbourhood."""
+MOST_COMPARED = 5_000
+"""Only the pairs that would come first anyway are compared with the judge's mistakes: reading texts takes time."""
 _CHUNK = 1_000
 _NAMED = 500
 
@@ -87,12 +89,10 @@ def _uncertainty(project: Project, pairs: list[Pair], *, whole: bool) -> Scores:
         votes[pair_id].append(choice)
     known = _Known(votes=votes)
     if champion is not None and champion.trusted:
-        known = _Known(
-            said=_said(champion, ids),
-            before=_said_before(project, champion, ids),
-            votes=votes,
-            likeness=_likeness(project, champion, pairs) if whole else {},
-        )
+        known = _Known(said=_said(champion, ids), before=_said_before(project, champion, ids), votes=votes)
+        if whole:
+            first = sorted(pairs, key=lambda pair: -routing.worth(_evidence(pair, known)).score)[:MOST_COMPARED]
+            known = replace(known, likeness=_likeness(project, champion, first))
     for pair in pairs:
         found = routing.worth(_evidence(pair, known))
         if pair.pk in known.said:
