@@ -52,13 +52,16 @@ def likeness(texts: Mapping[str, str], wrong: Mapping[str, bool], *, k: int = 10
 def encode(texts: Sequence[str], *, characters: int = CHARACTERS) -> Vectors:
     """A vector of length 1 for each text, (n, 256), from its first characters.
 
-    An empty text is the zero vector, which is like nothing.
+    An empty text is the zero vector, which is like nothing. EngineError where the encoder is not installed.
     """
-    order = sorted(range(len(texts)), key=lambda place: len(texts[place]))  # a batch is padded to its longest text
-    found = _encoder().embed([texts[place][:characters] for place in order], batch_size=32)
-    vectors: Vectors = np.zeros_like(found)
+    if not available():
+        raise EngineError("likeness to pairs that the judge got wrong needs the package wordllama, which is missing")
+    starts = [text[:characters] for text in texts]
+    once = sorted(set(starts), key=lambda start: (len(start), start))  # a batch is padded to its longest text
+    found = _encoder().embed(once, batch_size=32)
     lengths = np.linalg.norm(found, axis=1, keepdims=True)
-    vectors[order] = found / np.where(lengths > 0, lengths, 1)
+    places = {start: place for place, start in enumerate(once)}
+    vectors: Vectors = (found / np.maximum(lengths, 1e-9)).astype(np.float32)[[places[start] for start in starts]]
     return vectors
 
 
@@ -88,8 +91,6 @@ def _block(
 
 @cache
 def _encoder() -> Encoder:
-    if not available():
-        raise EngineError("likeness to pairs that the judge got wrong needs the package wordllama, which is missing")
     with _logging_as_it_was():
         import wordllama  # type: ignore[import-untyped]
     try:  # the folder is named because the loader would look for the tokenizer elsewhere
