@@ -91,7 +91,7 @@ def labels_of(row: DataRow) -> dict[str, Label]:
     return {label.annotator: label.choice for label in row.labels}
 
 
-def majority_credit(label: Label, rest: Sequence[Label]) -> float:
+def majority_credit(label: str, rest: Sequence[str]) -> float:
     """Whether the label is the most frequent one among ``rest``; 1/k where k labels share that place, else 0."""
     counts = Counter(rest)
     most = max(counts.values())
@@ -100,16 +100,16 @@ def majority_credit(label: Label, rest: Sequence[Label]) -> float:
 
 
 def kappas(tables: Floats) -> Floats:
-    """Cohen's kappa of each confusion table (…, 3, 3); NaN where one label is all there is."""
-    shares = tables / tables.sum(axis=(-2, -1), keepdims=True)
-    seen = np.trace(shares, axis1=-2, axis2=-1)
-    expected = (shares.sum(axis=-1) * shares.sum(axis=-2)).sum(axis=-1)
+    """Cohen's kappa of each square confusion table (…, k, k); NaN where one label is all there is, or none."""
     with np.errstate(invalid="ignore", divide="ignore"):
+        shares = tables / tables.sum(axis=(-2, -1), keepdims=True)
+        seen = np.trace(shares, axis1=-2, axis2=-1)
+        expected = (shares.sum(axis=-1) * shares.sum(axis=-2)).sum(axis=-1)
         return np.where(expected < 1, (seen - expected) / (1 - expected), np.nan)
 
 
 def alphas(tables: Floats) -> Floats:
-    """Krippendorff's nominal alpha of each coincidence table (…, 3, 3); NaN where one label is all there is."""
+    """Krippendorff's nominal alpha of each coincidence table (…, k, k); NaN where one label is all there is."""
     totals = tables.sum(axis=-1)
     count = totals.sum(axis=-1)
     differing = count - np.trace(tables, axis1=-2, axis2=-1)
@@ -118,9 +118,12 @@ def alphas(tables: Floats) -> Floats:
         return np.where(expected > 0, 1 - differing / expected, np.nan)
 
 
-def coincidences(labels: Sequence[Label]) -> Floats:
-    """One pair's coincidence table (3, 3): its ordered pairs of labels, shared out by the number of labels less one."""
-    counts = _counts(labels)
+def coincidences(labels: Sequence[str], names: Sequence[str] = LABELS) -> Floats:
+    """One pair's coincidence table: its ordered pairs of labels, shared out by the number of labels less one.
+
+    ``names`` are the labels that there can be; the pair has two or more.
+    """
+    counts = _counts(labels, names)
     table: Floats = (np.outer(counts, counts) - np.diag(counts)) / (counts.sum() - 1)
     return table
 
@@ -187,8 +190,8 @@ def _mean_figure(values: Mapping[str, float], groups: Mapping[str, str]) -> Figu
     return Figure(len(values), mean(list(values.values())), low, high)
 
 
-def _counts(labels: Sequence[Label]) -> Floats:
-    return np.array([labels.count(label) for label in LABELS], dtype=np.float64)
+def _counts(labels: Sequence[str], names: Sequence[str] = LABELS) -> Floats:
+    return np.array([labels.count(label) for label in names], dtype=np.float64)
 
 
 def _cell(row: Label, column: Label) -> Floats:

@@ -18,7 +18,7 @@ import numpy as np
 
 from genrm_engine.errors import EngineError
 from genrm_engine.evaluation.agreement import label_of, labels_of
-from genrm_engine.formats import DataRow, Label
+from genrm_engine.formats import DataRow
 from genrm_engine.types import Judgement
 
 EPSILONS: Mapping[str, float] = {"expert": 0.2, "skilled": 0.15, "crowd": 0.1}
@@ -70,9 +70,17 @@ def alternative_annotator_test(
     the others. With fewer than three tested annotators the test is not done. Raises EngineError for an epsilon outside
     0 to 1.
     """
+    said = {judgement.pair_id: label_of(judgement.p_a) for judgement in judgements}
+    return replacement_test(said, {row.pair.id: labels_of(row) for row in rows}, epsilon=epsilon)
+
+
+def replacement_test(
+    said: Mapping[str, str], labels: Mapping[str, Mapping[str, str]], *, epsilon: float = EPSILONS["skilled"]
+) -> AlternativeAnnotatorTest:
+    """The same test on the judge's labels and the people's, by pair; any label that both sides may use."""
     if not 0 <= epsilon < 1:
         raise EngineError(f"epsilon must be at least 0 and below 1, not {epsilon}")
-    compared = _comparisons(judgements, rows)
+    compared = _comparisons(said, labels)
     tested = {name: gaps for name, gaps in compared.items() if len(gaps) >= LEAST_ITEMS}
     left_out = len(compared) - len(tested)
     if len(tested) < LEAST_ANNOTATORS:
@@ -93,22 +101,20 @@ def alternative_annotator_test(
     )
 
 
-def _comparisons(judgements: Sequence[Judgement], rows: Sequence[DataRow]) -> dict[str, list[int]]:
+def _comparisons(said: Mapping[str, str], labels: Mapping[str, Mapping[str, str]]) -> dict[str, list[int]]:
     """For each annotator, pair by pair: 1 where the annotator is more like the rest, −1 where the judge is, else 0."""
-    said = {judgement.pair_id: label_of(judgement.p_a) for judgement in judgements}
     found: dict[str, list[int]] = {}
-    for row in sorted(rows, key=lambda row: row.pair.id):
-        labels = labels_of(row)
-        if row.pair.id not in said or len(labels) < 2:
+    for item, given in sorted(labels.items()):
+        if item not in said or len(given) < 2:
             continue
-        for annotator, label in labels.items():
-            rest = [other for name, other in labels.items() if name != annotator]
-            gap = _share(label, rest) - _share(said[row.pair.id], rest)
+        for annotator, label in given.items():
+            rest = [other for name, other in given.items() if name != annotator]
+            gap = _share(label, rest) - _share(said[item], rest)
             found.setdefault(annotator, []).append(int(np.sign(gap)))
     return dict(sorted(found.items()))
 
 
-def _share(label: Label, rest: Sequence[Label]) -> float:
+def _share(label: str, rest: Sequence[str]) -> float:
     return rest.count(label) / len(rest)
 
 

@@ -47,6 +47,11 @@ def bootstrap_means(sums: Floats, counts: Floats, *, seed: int = 0, draws: int =
     return np.concatenate(parts)
 
 
+def resamples(groups: int, *, seed: int = 0, draws: int = DRAWS) -> Iterator[Floats]:
+    """How often each group is drawn in each resample, ``(some draws, groups)`` at a time."""
+    yield from _weights(groups, seed, draws)
+
+
 def _weights(groups: int, seed: int, draws: int) -> Iterator[Floats]:
     """How often each group is drawn in each resample, in blocks of bounded memory."""
     if groups * draws <= _CELLS:
