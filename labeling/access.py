@@ -5,7 +5,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import Http404
 
-from labeling.models import Claim, ImportBatch, Label, Member, Pair, Project, TrainingRun
+from labeling.models import Claim, ImportBatch, Label, Member, Pair, Project, SavedFilter, TrainingRun
 
 Role = Member.Role
 AnyUser = User | AbstractBaseUser | AnonymousUser
@@ -75,6 +75,15 @@ def pair_for(user: AnyUser, slug: str, pair_id: int) -> Pair:
     if pair is None:
         raise Http404("no such pair")
     return pair
+
+
+def saved_filter_for(user: AnyUser, slug: str, filter_id: int) -> SavedFilter:
+    """One of the user's own saved filters of the project's flags."""
+    project = project_for(user, slug, role=Role.ADJUDICATOR)
+    saved = SavedFilter.objects.filter(project=project, pk=filter_id).first()
+    if saved is None or saved.user_id != user.pk:
+        raise Http404("no such filter")
+    return saved
 
 
 def run_for(user: AnyUser, run_id: int) -> TrainingRun:

@@ -22,6 +22,10 @@ class AlreadySettled(LabelingError):
     message = "Somebody else has settled this pair already."
 
 
+class NobodyLeft(LabelingError):
+    message = "It cannot be sent back: every member of the project has labelled or skipped this pair."
+
+
 class ImportRefused(LabelingError):
     """The file as a whole cannot be read; nothing was imported."""
 

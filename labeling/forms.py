@@ -13,7 +13,6 @@ MOST_HIGHLIGHTS = 40
 LONGEST_QUOTE = 5000
 SIDES = [("left", "Left"), ("tie", "Same"), ("right", "Right")]
 SHOWN = [("left", "Left"), ("right", "Right"), ("tie", "Tie"), ("both_bad", "Both bad")]
-STORED = [("a", "A"), ("b", "B"), ("tie", "Tie"), ("both_bad", "Both bad")]
 REPORT_NEEDS = "A report needs a comment: what is wrong with this pair?"
 REASON_TOO_LONG = "The reason is too long: 200 characters at most."
 
@@ -149,11 +148,6 @@ class SkipForm(forms.Form):
 
 class ReportForm(forms.Form):
     comment = forms.CharField(max_length=COMMENT_LIMIT, error_messages={"required": REPORT_NEEDS})
-
-
-class SettleForm(forms.Form):
-    choice = forms.ChoiceField(choices=STORED, error_messages={"required": "Choose a verdict."})
-    reason = forms.CharField(max_length=COMMENT_LIMIT, required=False, widget=forms.Textarea(attrs={"rows": 2}))
 
 
 class ImportForm(forms.Form):

@@ -1,4 +1,4 @@
-"""Reads that are more than one line: progress, the judge's health, dossiers. Writes nothing."""
+"""Reads that are more than one line: progress, the judge's health, the installation's. Writes nothing."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -11,23 +11,21 @@ from django.db.models import Count, Q, QuerySet, Sum
 from django.utils import timezone
 
 from genrm_engine.device import device_holder
+from labeling.flag_queries import queue_for
 from labeling.models import (
     Claim,
-    Consensus,
     Deployment,
-    Flag,
     Judgement,
     JudgingRequest,
     Label,
     Pair,
     Project,
-    Rationale,
     TrainingRun,
     WorkerHeartbeat,
 )
 from labeling.models.judges import Method
 from labeling.services import judging, training
-from labeling.services.claims import open_pairs_of
+from labeling.services.claims import SEEN, open_pairs_of
 from labeling.services.datasets import blind_labels
 
 ALIVE = timedelta(seconds=30)
@@ -75,18 +73,6 @@ class JudgeHealth:
 
 
 @dataclass(frozen=True)
-class Dossier:
-    """Everything known of a pair, for an adjudicator."""
-
-    pair: Pair
-    labels: list[Label]
-    judgement: Judgement | None
-    rationales: list[Rationale]
-    flags: list[Flag]
-    consensus: Consensus | None
-
-
-@dataclass(frozen=True)
 class WorkerLine:
     name: str
     queues: str
@@ -125,7 +111,7 @@ def progress_for(project: Project) -> Progress:
         blind_labels=blind_labels(project).count(),
         holdout_pairs=counts["holdout"],
         holdout_labelled=counts["holdout_labelled"],
-        open_flags=open_flags_for(project).count(),
+        open_flags=queue_for(project).count(),
         annotators=[(row["annotator__username"] or row["external_annotator"], row["n"]) for row in by_annotator],
     )
 
@@ -171,7 +157,8 @@ def empty_reason_for(project: Project, annotator: User) -> str:
     others = Claim.objects.filter(pair__project=project, state=Claim.State.LIVE, expires_at__gt=now)
     others = others.exclude(annotator=annotator)
     waiting = others.count()
-    skipped = Claim.objects.filter(pair__project=project, annotator=annotator, state=Claim.State.SKIPPED).count()
+    skips = Claim.objects.filter(pair__project=project, annotator=annotator, state=Claim.State.SKIPPED)
+    skipped = skips.exclude(skip_reason=SEEN).count()
     parts = [f"Every one of the {total} pairs is labelled, or not for you to label."]
     if waiting:
         until = min(others.values_list("expires_at", flat=True))
@@ -180,42 +167,10 @@ def empty_reason_for(project: Project, annotator: User) -> str:
         parts = [f"{waiting} {holding} with others; the first lease ends in {minutes} min unless it is renewed."]
     if skipped:
         parts.append(f"You skipped {skipped}.")
-    flags = open_flags_for(project).count()
+    flags = queue_for(project).count()
     if flags:
         parts.append(f"{flags} wait{'s' if flags == 1 else ''} for an adjudicator.")
     return " ".join(parts)
-
-
-def open_flags_for(project: Project) -> QuerySet[Flag]:
-    return (
-        Flag.objects.select_related("pair", "judge")
-        .filter(pair__project=project, state=Flag.State.OPEN)
-        .order_by("-pk")
-    )
-
-
-def flag_kinds_for(project: Project) -> list[tuple[str, str, int]]:
-    """Every kind that can be open, with its name and how many are; judge against people first."""
-    counts = dict(open_flags_for(project).order_by().values_list("kind").annotate(Count("pk")))
-    always = (Flag.Kind.JUDGE_DISAGREES, Flag.Kind.ANNOTATORS_SPLIT)
-    return [(kind, kind.label, counts.get(kind, 0)) for kind in Flag.Kind if kind in always or counts.get(kind)]
-
-
-def pair_dossier(pair: Pair) -> Dossier:
-    champion = judging.champion_of(pair.project)
-    judged = Judgement.objects.filter(pair=pair, judge=champion.judge_id) if champion else Judgement.objects.none()
-    made = {judgement.method: judgement for judgement in judged.select_related("judge")}
-    counted = made.get(champion.counts) if champion else None
-    reasons = made.get("cot")
-    labels = Label.objects.select_related("annotator", "claim").filter(pair=pair, withdrawn=False)
-    return Dossier(
-        pair=pair,
-        labels=list(labels.prefetch_related("revisions").order_by("pk")),
-        judgement=counted or reasons,
-        rationales=list(reasons.rationales.all()) if reasons else [],
-        flags=list(Flag.objects.select_related("resolved_by", "judge").filter(pair=pair)),
-        consensus=Consensus.objects.filter(pair=pair).first(),
-    )
 
 
 def runs_for(project: Project) -> QuerySet[TrainingRun]:

@@ -76,7 +76,7 @@ class SettingsForm(forms.ModelForm[Project]):
         label="Which pair comes next",
         choices=ROUTINGS,
         widget=forms.RadioSelect,
-        help_text="Hold-out pairs come up at random whatever is chosen. Below the trust floor the judge has no say here.",
+        help_text="Hold-out pairs come up at random in any case. A judge below the trust floor has no say here.",
     )
     consensus_method = forms.ChoiceField(
         label="Where several people label a pair",

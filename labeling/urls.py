@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from labeling.views import flags, imports, keys, label, projects, reveal, runs, settings
+from labeling.views import agreement, flags, imports, judge, keys, label, projects, reveal, runs, settings
 
 app_name = "labeling"
 urlpatterns = [
@@ -22,7 +22,12 @@ urlpatterns = [
     path("labels/<int:label_id>/keep/", reveal.keep, name="label-keep"),
     path("labels/<int:label_id>/revise/", reveal.revise, name="label-revise"),
     path("p/<slug:slug>/flags/", flags.flags, name="flags"),
+    path("p/<slug:slug>/agreement/", agreement.agreement, name="agreement"),
+    path("p/<slug:slug>/flags/decide/", flags.decide, name="flags-decide"),
+    path("p/<slug:slug>/flags/filters/", flags.save_filter, name="filter-save"),
+    path("p/<slug:slug>/flags/filters/<int:filter_id>/delete/", flags.delete_filter, name="filter-delete"),
     path("p/<slug:slug>/pairs/<int:pair_id>/", flags.dossier, name="dossier"),
+    path("p/<slug:slug>/judge/", judge.judge, name="judge"),
     path("p/<slug:slug>/settings/", settings.settings, name="settings"),
     path("keys/", keys.keys, name="keys"),
     path("p/<slug:slug>/import/", imports.upload, name="import"),

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -24,6 +24,7 @@ DRAWN = Q(audit=True) | ~Q(part=Pair.Part.TRAIN)
 HELD_OUT = ~Q(part=Pair.Part.TRAIN)
 AUDITED = Q(audit=True)
 ROUTED = Q(audit=False, part=Pair.Part.TRAIN)
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)  # nothing that an undo would reach
 HOLDOUT, AUDIT, RANDOM = "hold-out", "audit", "random"
 
 
@@ -95,6 +96,21 @@ def skip(claim: Claim, *, reason: str = "") -> None:
         return
     if not Claim.objects.filter(pk=claim.pk, state=Claim.State.SKIPPED).exists():
         raise ClaimGone("You have labelled this pair already; the label stands.")
+
+
+SEEN = "saw what the judge and others say of it"
+
+
+def keep_away(pair: Pair, *, annotator: User) -> None:
+    """Never ask this person about the pair: they have seen the judge's verdict, so their label would not be blind.
+
+    A label that they send all the same (the pair was on their screen in another window) counts, as not blind.
+    """
+    seen = {"state": Claim.State.SKIPPED, "skip_reason": SEEN, "ahead": False, "expires_at": LONG_AGO}
+    new = {"slot": 0, "slots": pair.project.overlap, "swapped": False, **seen}
+    claim, created = Claim.objects.get_or_create(pair=pair, annotator=annotator, defaults=new)
+    if not created and claim.skip_reason != SEEN:
+        Claim.objects.filter(pk=claim.pk).exclude(state=Claim.State.DONE).update(**seen)
 
 
 def release(project: Project, *, annotator: User, waiting: Collection[int]) -> int:

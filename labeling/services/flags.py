@@ -1,50 +1,149 @@
 """Flags: what somebody should look at, raised and dropped as labels and judgements change, settled by a person."""
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import Exists, Max, OuterRef, QuerySet
 from django.utils import timezone
 
-from labeling.errors import AlreadySettled, LabelingError
-from labeling.models import Claim, Deployment, Flag, Judgement, Label, Pair
+from labeling import jobs
+from labeling.errors import AlreadySettled, LabelingError, NobodyLeft
+from labeling.models import (
+    Claim,
+    Consensus,
+    Deployment,
+    Flag,
+    Judgement,
+    Label,
+    LabelRevision,
+    Member,
+    Pair,
+    Project,
+    SavedFilter,
+)
 from labeling.models.labels import Choice
-from labeling.services import audit, consensus
+from labeling.services import audit, consensus, trust
 from labeling.services.claims import close_settled
 from labeling.services.judging import champion_of
 
 SURE = 0.6
-"""A judge that gives its winner less than this does not disagree with anybody."""
+"""A judge that gives its winner less than this, after calibration, does not disagree with anybody."""
+MARGIN = 0.55
+"""Below this calibrated confidence a judge that keeps to its winner in both orders is unsure all the same."""
+
+SEND_BACK, AMBIGUOUS = "send_back", "ambiguous"
+"""What an adjudicator may decide besides a verdict."""
 
 Kind = Flag.Kind
-AUTOMATIC = (Kind.JUDGE_DISAGREES, Kind.ANNOTATORS_SPLIT, Kind.GOLD_MISSED)
+State = Flag.State
+BY_JUDGE = (Kind.JUDGE_DISAGREES, Kind.ORDER_FLIP, Kind.LOW_MARGIN)
+AUTOMATIC = (*BY_JUDGE, Kind.ANNOTATORS_SPLIT, Kind.GOLD_MISSED)
+DECIDED = (Consensus.Method.ADJUDICATED, Consensus.Method.AMBIGUOUS)
+UNDECIDED = {Choice.TIE, Choice.BOTH_BAD}
+MOST_REPORTS = 20
+
+Details = dict[str, dict[str, object]]
+"""By kind of flag: the figures that it shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What became of many pairs: decided now, decided by somebody else before, and not to be sent back to anybody."""
+
+    done: int
+    before: int
+    refused: int
 
 
 @transaction.atomic
 def refresh(pair: Pair) -> None:
-    """Bring the pair's consensus and automatic flags up to date with its labels and the champion's judgement."""
+    """Bring the pair's consensus and automatic flags up to date with its labels and the champion's judgement.
+
+    A pair that an adjudicator has decided raises nothing, nor does one that was sent back and still waits for its
+    label.
+    """
     current = consensus.refresh(pair)
-    labels = list(Label.objects.filter(pair=pair, withdrawn=False))
     champion = champion_of(pair.project)
-    due: dict[str, dict[str, object]] = {}
-    verdicts = [label.final_choice for label in labels if label.source != Label.Source.ADJUDICATION]
-    if {"a", "b"} <= set(verdicts) and len(verdicts) == len(labels):
-        due[Kind.ANNOTATORS_SPLIT] = {"choices": sorted(verdicts)}
-    if pair.gold and any(label.choice != pair.gold for label in labels if label.source == Label.Source.CLAIM):
-        due[Kind.GOLD_MISSED] = {"gold": pair.gold}
-    if champion is not None and current is not None and (detail := _disagreement(pair, champion, current.choice)):
-        due[Kind.JUDGE_DISAGREES] = detail
-    for kind in AUTOMATIC:
-        _set(pair, kind, champion, due.get(kind))
+    due: Details = {}
+    if current is None or current.method not in DECIDED:
+        people = list(Label.objects.filter(pair=pair, withdrawn=False).exclude(source=Label.Source.ADJUDICATION))
+        human = current.choice if current is not None else ""
+        due = _by_people(pair, people) | _by_judge(pair, champion, people, human)
+        if due and _sent_back(pair, people):
+            due = {}
+    _write(pair, due, champion)
 
 
+def worth(kind: str, detail: Mapping[str, object]) -> float:
+    """How much settling is worth, 0 to 1: about the chance that the label that stands is not right.
+
+    The judge against people: its calibrated confidence, to the power of how many people are against it. People against
+    each other: 0.9 for an even split, less the clearer one verdict leads. A report: 0.8, for a person has looked. A
+    missed gold question: m / (n + 1) where m of n missed it, for the more do, the likelier its answer is wrong. The
+    judge by itself: 0.3 where its verdict flips with the order; where it is unsure, half of what it leaves to the
+    other response.
+    """
+    said = detail.get("confidence")
+    sure = said if isinstance(said, int | float) else 0.5
+    if kind == Kind.JUDGE_DISAGREES:
+        people = detail.get("people")
+        return round(sure ** (people if isinstance(people, int) else 1), 4)
+    if kind == Kind.ANNOTATORS_SPLIT:
+        verdicts = [str(one) for one in _listed(detail.get("choices"))]
+        leading = max(Counter(verdicts).values(), default=0) / max(len(verdicts), 1)
+        return round(0.9 * min(1.0, 2 * (1 - leading)), 4)
+    if kind == Kind.GOLD_MISSED:
+        verdicts = [str(one) for one in _listed(detail.get("choices"))]
+        missed = sum(one != detail.get("gold") for one in verdicts)
+        return round(missed / (len(verdicts) + 1), 4)
+    return {Kind.REPORTED: 0.8, Kind.ORDER_FLIP: 0.3}.get(Kind(kind), round((1 - sure) / 2, 4))
+
+
+@transaction.atomic
 def report(claim: Claim, *, comment: str) -> Flag:
-    """An annotator reports the pair; the label stays theirs to give."""
-    flag, _created = Flag.objects.get_or_create(
+    """An annotator reports the pair; the label stays theirs to give. What others report later is added."""
+    said = {"by": claim.annotator.get_username(), "comment": comment[:2000]}
+    flag, created = Flag.objects.select_for_update().get_or_create(
         pair=claim.pair,
         kind=Kind.REPORTED,
-        state=Flag.State.OPEN,
-        defaults={"detail": {"by": claim.annotator.get_username(), "comment": comment[:2000]}},
+        state=State.OPEN,
+        defaults={"detail": said, "value": worth(Kind.REPORTED, said)},
     )
+    more = _listed(flag.detail.get("more"))
+    known = [{"by": flag.detail.get("by"), "comment": flag.detail.get("comment")}, *more]
+    if not created and said not in known and len(known) < MOST_REPORTS:
+        flag.detail["more"] = [*more, said]
+        flag.save(update_fields=["detail"])
     return flag
+
+
+def decide(pair: Pair, *, by: User, choice: str, reason: str) -> None:
+    """Settle the pair with a verdict, send it back or mark it ambiguous. Raises AlreadySettled if no flag is open."""
+    if choice == SEND_BACK:
+        send_back(pair, by=by, reason=reason)
+    elif choice == AMBIGUOUS:
+        mark_ambiguous(pair, by=by, reason=reason)
+    else:
+        settle(pair, by=by, choice=choice, reason=reason)
+
+
+@transaction.atomic
+def decide_all(pairs: QuerySet[Pair], *, by: User, choice: str, reason: str) -> Decided:
+    """Decide each of these pairs once, all or none. What others have decided before is left alone and counted."""
+    done = before = refused = 0
+    for pair in pairs.select_related("project").order_by("pk"):  # always in this order: no two of us wait in a ring
+        try:
+            decide(pair, by=by, choice=choice, reason=reason)
+        except AlreadySettled:
+            before += 1
+        except NobodyLeft:
+            refused += 1
+        else:
+            done += 1
+    return Decided(done, before, refused)
 
 
 @transaction.atomic
@@ -52,12 +151,7 @@ def settle(pair: Pair, *, by: User, choice: str, reason: str) -> Label:
     """Settle every open flag of the pair with a verdict in stored order. Raises AlreadySettled if none is open."""
     if choice not in Choice.values:
         raise LabelingError(f"choice: {choice!r} is not one of {', '.join(Choice.values)}")
-    open_flags = Flag.objects.filter(pair=pair, state=Flag.State.OPEN)
-    settled = open_flags.update(
-        state=Flag.State.SETTLED, resolution=choice, reason=reason, resolved_by=by, resolved_at=timezone.now()
-    )
-    if not settled:
-        raise AlreadySettled
+    _resolve(pair, State.SETTLED, by=by, reason=reason, resolution=choice)
     label = Label.objects.create(
         pair=pair,
         annotator=by,
@@ -67,31 +161,140 @@ def settle(pair: Pair, *, by: User, choice: str, reason: str) -> Label:
         comment=reason,
         blind=False,
     )
-    consensus.refresh(pair)
-    close_settled(Pair.objects.filter(pk=pair.pk), overlap=pair.project.overlap)
+    _change(pair, ambiguous=False)
     audit.record("flag.settle", pair, by=by, choice=choice, reason=reason)
     return label
 
 
-def _disagreement(pair: Pair, champion: Deployment, human: str) -> dict[str, object] | None:
-    """What the judge says against the people; None below the trust floor, on pairs that stay unrevealed, or unsure."""
-    if not champion.trusted or pair.unrevealed or human not in ("a", "b"):
-        return None
-    judged = Judgement.objects.filter(pair=pair, judge=champion.judge_id, method=champion.counts).first()
-    if judged is None or judged.winner == human or judged.confidence < SURE or not judged.consistent:
-        return None
-    return {"human": human, "judge": judged.winner, "confidence": round(judged.confidence, 4)}
+@transaction.atomic
+def send_back(pair: Pair, *, by: User, reason: str) -> None:
+    """Ask one more person, who has not labelled the pair yet; its flags rest until that label is there.
 
-
-def _set(pair: Pair, kind: str, champion: Deployment | None, detail: dict[str, object] | None) -> None:
-    open_flag = Flag.objects.filter(pair=pair, kind=kind, state=Flag.State.OPEN)
-    if detail is None:
-        open_flag.update(state=Flag.State.OBSOLETE)
-        return
-    judge = champion.judge if champion is not None and kind == Kind.JUDGE_DISAGREES else None
-    if open_flag.update(detail=detail, judge=judge):
-        return
-    if not Flag.objects.filter(pair=pair, kind=kind, state=Flag.State.SETTLED, judge=judge).exists():
-        Flag.objects.get_or_create(
-            pair=pair, kind=kind, state=Flag.State.OPEN, defaults={"detail": detail, "judge": judge}
+    An earlier settlement of the pair no longer stands. Raises AlreadySettled if no flag is open, and NobodyLeft if
+    every member has labelled or skipped the pair. Whether somebody is at work is not known here.
+    """
+    _resolve(pair, State.SENT_BACK, by=by, reason=reason)
+    asked = Claim.objects.filter(pair=pair, annotator=OuterRef("user")).exclude(state=Claim.State.EXPIRED)
+    if not Member.objects.filter(~Exists(asked), project=pair.project_id, user__is_active=True).exists():
+        raise NobodyLeft
+    for label in Label.objects.filter(pair=pair, source=Label.Source.ADJUDICATION, withdrawn=False):
+        Label.objects.filter(pk=label.pk).update(withdrawn=True)
+        LabelRevision.objects.create(
+            label=label, kind=LabelRevision.Kind.UNDO, before=label.final_choice, blind=False, by=by
         )
+    Consensus.objects.filter(pair=pair, method=Consensus.Method.JUDGE).delete()
+    imported = Label.objects.filter(pair=pair, source=Label.Source.IMPORT).count()
+    have = imported + Claim.objects.filter(pair=pair, state=Claim.State.DONE).count()
+    pair.refresh_from_db(fields=["extra_labels"])
+    _change(pair, ambiguous=False, extra_labels=max(pair.extra_labels, have - pair.project.overlap) + 1)
+    audit.record("flag.send_back", pair, by=by, reason=reason)
+
+
+@transaction.atomic
+def mark_ambiguous(pair: Pair, *, by: User, reason: str) -> None:
+    """Say that no verdict on the pair is right: nobody is asked again. Raises AlreadySettled if no flag is open."""
+    _resolve(pair, State.SETTLED, by=by, reason=reason, resolution=AMBIGUOUS)
+    _change(pair, ambiguous=True)
+    audit.record("flag.ambiguous", pair, by=by, reason=reason)
+
+
+def save_filter(project: Project, *, user: User, name: str, query: str) -> SavedFilter:
+    """Keep a view of the queue under a name of the user's own; the same name again replaces it."""
+    longest = SavedFilter._meta.get_field("query").max_length
+    if longest is not None and len(query) > longest:
+        raise LabelingError("These filters are too long to be saved.")
+    saved, _created = SavedFilter.objects.update_or_create(
+        project=project, user=user, name=name, defaults={"query": query}
+    )
+    return saved
+
+
+def forget_filter(saved: SavedFilter) -> None:
+    saved.delete()
+
+
+def _listed(value: object) -> list[object]:
+    return list(value) if isinstance(value, list) else []
+
+
+def _by_people(pair: Pair, people: Sequence[Label]) -> Details:
+    due: Details = {}
+    verdicts = sorted(label.final_choice for label in people)
+    if {"a", "b"} <= set(verdicts):
+        due[Kind.ANNOTATORS_SPLIT] = {"choices": verdicts}
+    asked = sorted(label.choice for label in people if label.source == Label.Source.CLAIM)
+    if pair.gold and any(choice != pair.gold for choice in asked):
+        due[Kind.GOLD_MISSED] = {"gold": pair.gold, "choices": asked}
+    return due
+
+
+def _by_judge(pair: Pair, champion: Deployment | None, people: Sequence[Label], human: str) -> Details:
+    """What the judge's verdict raises: at most one kind, and none below the trust floor or on unrevealed pairs."""
+    if champion is None or not champion.trusted or pair.unrevealed:
+        return {}
+    judged = Judgement.objects.filter(pair=pair, judge=champion.judge_id, method=champion.counts).first()
+    if judged is None:
+        return {}
+    p_a = trust.calibrated(champion, judged.p_a)
+    sure = round(p_a if judged.winner == "a" else 1 - p_a, 4)
+    verdicts = [label.final_choice for label in people]
+    doubtful = _doubtful(pair, verdicts)
+    if not judged.consistent:
+        orders: dict[str, object] = {"straight": round(judged.p_a_straight, 4), "swapped": round(judged.p_a_swapped, 4)}
+        return {Kind.ORDER_FLIP: orders} if doubtful else {}
+    said: dict[str, object] = {"judge": judged.winner, "confidence": sure}
+    if human in ("a", "b") and human != judged.winner and sure >= SURE:
+        against = max(verdicts.count(human) - verdicts.count(judged.winner), 1)
+        return {Kind.JUDGE_DISAGREES: {"human": human, "people": against, **said}}
+    return {Kind.LOW_MARGIN: said} if sure < MARGIN and doubtful else {}
+
+
+def _doubtful(pair: Pair, verdicts: Sequence[str]) -> bool:
+    """Whether a judge that cannot decide makes the pair one for an adjudicator; kept rare, so that the queue is short.
+
+    Not while people are still to label it, not where two or more people agree and nobody is against, and not where
+    people say that neither response is better: the judge that cannot decide says the same.
+    """
+    if not pair.closed and len(verdicts) < pair.project.overlap + pair.extra_labels:
+        return False
+    unanimous = len(verdicts) > 1 and len(set(verdicts)) == 1
+    return not unanimous and not (verdicts and set(verdicts) <= UNDECIDED)
+
+
+def _sent_back(pair: Pair, people: Sequence[Label]) -> bool:
+    """Whether the pair was sent back and the label it was sent back for is still to come."""
+    last = Flag.objects.filter(pair=pair, state=State.SENT_BACK).aggregate(at=Max("resolved_at"))["at"]
+    return last is not None and not pair.closed and all(label.created_at <= last for label in people)
+
+
+def _write(pair: Pair, due: Details, champion: Deployment | None) -> None:
+    """Make the pair's open automatic flags those that are due."""
+    open_flags = Flag.objects.filter(pair=pair, state=State.OPEN, kind__in=AUTOMATIC)
+    raised = set(open_flags.values_list("kind", flat=True))
+    if over := raised - set(due):
+        open_flags.filter(kind__in=over).update(state=State.OBSOLETE)
+    for kind, detail in due.items():
+        judge = champion.judge if champion is not None and kind in BY_JUDGE else None
+        fields = {"detail": detail, "judge": judge, "value": worth(kind, detail)}
+        if kind not in raised or not open_flags.filter(kind=kind).update(**fields):
+            Flag.objects.get_or_create(pair=pair, kind=kind, state=State.OPEN, defaults=fields)
+
+
+def _resolve(pair: Pair, state: str, *, by: User, reason: str, resolution: str = "") -> None:
+    """Compare-and-set on every open flag of the pair: of two adjudicators one finds none open."""
+    open_flags = Flag.objects.filter(pair=pair, state=State.OPEN)
+    if not open_flags.update(
+        state=state, resolution=resolution, reason=reason, resolved_by=by, resolved_at=timezone.now()
+    ):
+        raise AlreadySettled
+
+
+def _change(pair: Pair, **fields: bool | int) -> None:
+    """Write the pair, and what follows from it: its consensus, whether it is closed, and later its scores."""
+    Pair.objects.filter(pk=pair.pk).update(**fields)
+    for name, value in fields.items():
+        setattr(pair, name, value)
+    consensus.refresh(pair)
+    close_settled(Pair.objects.filter(pk=pair.pk), overlap=pair.project.overlap)
+    pair.refresh_from_db(fields=["closed"])
+    jobs.enqueue(jobs.REFRESH_PAIRS, pair_ids=[pair.pk])

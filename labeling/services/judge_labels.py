@@ -49,7 +49,11 @@ def _verdicts(project: Project, champion: Deployment, pairs: Collection[int] | N
         return {}
     standing = Label.objects.filter(pair=OuterRef("pair"), withdrawn=False)
     said = Judgement.objects.filter(~Exists(standing), judge=champion.judge_id, method=champion.counts).filter(
-        pair__project=project, pair__part=Pair.Part.TRAIN, pair__audit=False, pair__ambiguous=False
+        pair__project=project,
+        pair__part=Pair.Part.TRAIN,
+        pair__audit=False,
+        pair__ambiguous=False,
+        pair__extra_labels=0,
     )
     if pairs is not None:
         said = said.filter(pair__in=pairs)

@@ -14,7 +14,7 @@ from django.utils import timezone
 from labeling import jobs
 from labeling.errors import ClaimGone, LabelingError, NothingToUndo
 from labeling.models import Claim, Label, LabelRevision, Pair, Project
-from labeling.services.claims import close_settled, expiry, take_back
+from labeling.services.claims import SEEN, close_settled, expiry, take_back
 
 Shown = Literal["left", "right", "tie", "both_bad"]
 
@@ -161,6 +161,7 @@ def _save(claim: Claim, stored: str, strength: int | None, given: Given, key: st
     if label is not None:
         return _label_again(label, stored, fields)
     assisted = project.reveal == Project.Reveal.BEFORE and not claim.pair.unrevealed
+    assisted = assisted or claim.skip_reason == SEEN
     return Label.objects.create(
         pair=claim.pair,
         claim=claim,

@@ -1,54 +1,158 @@
-"""Disagreements: the list, and one pair's dossier where an adjudicator settles it."""
+"""Adjudication: the queue with its filters, and one pair's dossier where it is settled. Decides no value of a flag."""
 
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 
-from labeling import access, queries
+from labeling import access, flag_queries, queries
 from labeling.errors import LabelingError
-from labeling.forms import SettleForm
-from labeling.http import LabelerRequest, page
-from labeling.models import Flag, Member, Pair
+from labeling.flag_forms import DECISIONS, BulkForm, FilterForm, SaveFilterForm, SettleForm
+from labeling.flag_queries import Wanted
+from labeling.http import LabelerRequest, page, wants_partial
+from labeling.models import Member, Pair, Project
+from labeling.services import claims, judging
 from labeling.services import flags as flag_service
 
 PER_PAGE = 50
+TEMPLATE = "labeling/flags.html"
+SAID = {flag_service.SEND_BACK: "Sent back", flag_service.AMBIGUOUS: "Marked ambiguous"}
 
 
 @page("GET")
 def flags(request: LabelerRequest, slug: str) -> HttpResponse:
     project = access.project_for(request.user, slug, role=Member.Role.ADJUDICATOR)
-    kind = request.GET.get("kind", Flag.Kind.JUDGE_DISAGREES)
-    found = queries.open_flags_for(project).filter(kind=kind)
-    context = {
-        "project": project,
-        "kind": kind,
-        "kinds": queries.flag_kinds_for(project),
-        "page": Paginator(found, PER_PAGE).get_page(request.GET.get("page")),
-        "trust_notice": queries.judge_health_for(project).notice,
-    }
-    return render(request, "labeling/flags.html", context)
+    wanted = FilterForm.read(request.GET)
+    if wants_partial(request, "counts"):
+        return render(request, f"{TEMPLATE}#counts", _counts(project, wanted))
+    return _queue(request, project, wanted)
+
+
+@page("POST")
+def decide(request: LabelerRequest, slug: str) -> HttpResponse:
+    """One decision for every pair that is ticked."""
+    project = access.project_for(request.user, slug, role=Member.Role.ADJUDICATOR)
+    wanted = FilterForm.read(request.GET)
+    form = BulkForm(request.POST)
+    if not form.is_valid():
+        return _queue(request, project, wanted, form=form, status=422)
+    given = form.cleaned_data
+    ticked = Pair.objects.filter(project=project, pk__in=given["pair"])
+    decided = flag_service.decide_all(ticked, by=request.user, choice=given["choice"], reason=given["reason"])
+    messages.success(request, _outcome(given["choice"], decided))
+    return redirect(_address("flags", slug, wanted=wanted))
+
+
+@page("POST")
+def save_filter(request: LabelerRequest, slug: str) -> HttpResponse:
+    project = access.project_for(request.user, slug, role=Member.Role.ADJUDICATOR)
+    wanted = FilterForm.read(request.GET)
+    form = SaveFilterForm(request.POST)
+    if form.is_valid():
+        try:
+            flag_service.save_filter(project, user=request.user, name=form.cleaned_data["name"], query=wanted.query)
+        except LabelingError as error:
+            form.add_error("name", str(error))
+        else:
+            messages.success(request, f"Saved these filters as “{form.cleaned_data['name']}”.")
+            return redirect(_address("flags", slug, wanted=wanted))
+    return _queue(request, project, wanted, naming=form, status=422)
+
+
+@page("POST")
+def delete_filter(request: LabelerRequest, slug: str, filter_id: int) -> HttpResponse:
+    saved = access.saved_filter_for(request.user, slug, filter_id)
+    flag_service.forget_filter(saved)
+    messages.success(request, f"The filters “{saved.name}” are no longer saved.")
+    return redirect(_address("flags", slug, wanted=FilterForm.read(request.GET)))
 
 
 @page("GET", "POST")
 def dossier(request: LabelerRequest, slug: str, pair_id: int) -> HttpResponse:
     pair = access.pair_for(request.user, slug, pair_id)
+    wanted = FilterForm.read(request.GET)
+    place = flag_queries.place_of(pair)
     form = SettleForm(request.POST if request.method == "POST" else None)
     if form.is_valid():
+        choice = form.cleaned_data["choice"]
         try:
-            flag_service.settle(pair, by=request.user, **form.cleaned_data)
+            flag_service.decide(pair, by=request.user, **form.cleaned_data)
         except LabelingError as error:
             form.add_error(None, str(error))
         else:
-            messages.success(request, f"Settled {pair}.")
-            return _next_open(slug, pair)
-    context = {"project": pair.project, "pair": pair, "dossier": queries.pair_dossier(pair), "form": form}
+            messages.success(request, f"{SAID.get(choice, 'Settled')}: {pair}.")
+            return redirect(_next(pair, wanted, place))
+    known = flag_queries.pair_dossier(pair)
+    if known.judgement is not None and not pair.closed:
+        claims.keep_away(pair, annotator=request.user)
+    context = {
+        "project": pair.project,
+        "pair": pair,
+        "dossier": known,
+        "form": form,
+        "query": wanted.query,
+        "left": flag_queries.queue_for(pair.project, wanted).count(),
+        "next": _next(pair, wanted, place),
+    }
     return render(request, "labeling/dossier.html", context, status=422 if form.errors else 200)
 
 
-def _next_open(slug: str, settled: Pair) -> HttpResponse:
-    """The next pair with an open flag, or the list when none is left."""
-    following = queries.open_flags_for(settled.project).exclude(pair=settled).first()
+def _queue(
+    request: LabelerRequest,
+    project: Project,
+    wanted: Wanted,
+    *,
+    form: BulkForm | None = None,
+    naming: SaveFilterForm | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    champion = judging.champion_of(project)
+    trusted = champion is not None and champion.trusted
+    found = Paginator(flag_queries.queue_for(project, wanted), PER_PAGE).get_page(request.GET.get("page"))
+    context = _counts(project, wanted) | {
+        "page": found,
+        "rows": flag_queries.rows_for(found.object_list, champion),
+        "slices": flag_queries.slices_for(project, wanted),
+        "saved": project.saved_filters.filter(user=request.user),
+        "decisions": DECISIONS,
+        "form": form,
+        "ticked": set(request.POST.getlist("pair")),
+        "naming": naming,
+        "trust_notice": "" if trusted else queries.judge_health_for(project).notice,
+    }
+    return render(request, TEMPLATE, context, status=status)
+
+
+def _counts(project: Project, wanted: Wanted) -> dict[str, object]:
+    """What changes by itself while the page is open."""
+    return {
+        "project": project,
+        "wanted": wanted,
+        "query": wanted.query,
+        "kinds": flag_queries.flag_kinds_for(project, wanted),
+        "total": flag_queries.queue_for(project, wanted.of_any_kind).count(),
+    }
+
+
+def _outcome(choice: str, decided: flag_service.Decided) -> str:
+    said = SAID.get(choice) or f"Settled as “{dict(DECISIONS)[choice]}”"
+    parts = [f"{said}: {decided.done}."]
+    if decided.before:
+        parts.append(f"{decided.before} had been settled by somebody else before.")
+    if decided.refused:
+        parts.append(f"{decided.refused} stay: every member has labelled or skipped them.")
+    return " ".join(parts)
+
+
+def _next(pair: Pair, wanted: Wanted, place: float) -> str:
+    """The next pair of this part of the queue, or the queue when none is left."""
+    following = flag_queries.next_pair_for(pair.project, wanted, after=pair, place=place)
     if following is None:
-        return redirect("labeling:flags", slug)
-    return redirect("labeling:dossier", slug, following.pair_id)
+        return _address("flags", pair.project.slug, wanted=wanted)
+    return _address("dossier", pair.project.slug, following, wanted=wanted)
+
+
+def _address(name: str, *arguments: object, wanted: Wanted) -> str:
+    url = reverse(f"labeling:{name}", args=arguments)
+    return f"{url}?{wanted.query}" if wanted.query else url
