@@ -159,8 +159,8 @@ def _sentence(stored: Mapping[str, Any], tested: Sequence[Mapping[str, Any]]) ->
         return f"No confidence meets the wish of {wish}; {missing}."
     surest = tested[0]
     return (
-        f"No confidence meets the wish of {wish}, and more labels will not help: on the {surest['n']} pairs of which "
-        f"the judge is surest it agrees with people in {percent(surest['agreement'])}, "
+        f"No confidence meets the wish of {wish}. Going by the {surest['n']} pairs of which the judge is surest, more "
+        f"labels will not help, but a better judge may: there it agrees with people in {percent(surest['agreement'])}, "
         + ("too close to the wish." if surest["agreement"] > stored["wished"] else "no more than is wished.")
     )
 

@@ -23,7 +23,7 @@ from labeling.models import (
     TrainingRun,
     WorkerHeartbeat,
 )
-from labeling.services import flags
+from labeling.services import flags, trust
 from labeling.services.demo import GUIDELINES
 from labeling.services.imports import import_file
 from tests import factories
@@ -60,6 +60,7 @@ def build(manager: User) -> Project:
         import_file(project, file=file, filename="pairs.jsonl")
     champion = _judge(project)
     _judge_pairs(project, champion)
+    _measured(project, champion)
     _flags(project)
     _runs(project, champion, manager)
     _rejected(project)
@@ -128,13 +129,31 @@ def _judge_pairs(project: Project, champion: Deployment) -> None:
     draw = random.Random(7)
     for number, pair in enumerate(project.pairs.order_by("pk")):
         if number % 5 < 3:
-            judge_pair(pair, champion.judge, draw.choice([0.93, 0.81, 0.74, 0.22, 0.09]))
+            judge_pair(pair, champion.judge, _said(pair, draw))
         else:
             asked = JudgingRequest(
                 pair=pair, judge=champion.judge, method="cot", priority=JudgingRequest.Priority.NEW_COT
             )
             asked.save()
     Judgement.objects.update(created_at=timezone.now(), seconds=1.4)
+
+
+def _said(pair: Pair, draw: random.Random) -> float:
+    """P(A) of a judge that mostly agrees with people, and the more the surer it is."""
+    choices = list(pair.labels.values_list("choice", flat=True))
+    sure = draw.choice([0.95, 0.9, 0.81, 0.74, 0.62])
+    side = max(("a", "b"), key=choices.count)
+    return sure if (side == "a") == (draw.random() < sure - 0.05) else round(1 - sure, 2)
+
+
+def _measured(project: Project, champion: Deployment) -> None:
+    """Labelled audit pairs by two models, and the champion's own figures on the hold-out."""
+    labelled = project.pairs.filter(labels__isnull=False, part="")
+    project.pairs.filter(pk__in=[pair.pk for pair in labelled.distinct() if pair.pk % 4 == 0]).update(audit=True)
+    project.pairs.update(model_a="larch-8b", model_b="birch-3b")
+    Project.objects.filter(pk=project.pk).update(wished_agreement=0.7)
+    champion.project.refresh_from_db()
+    trust.measure(champion)
 
 
 def _flags(project: Project) -> None:

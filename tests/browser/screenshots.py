@@ -34,6 +34,8 @@ def test_pictures(open_as: OpenAs, scheme: str, size: str, viewport: dict[str, i
         "project": "/p/demo/",
         "flags": "/p/demo/flags/",
         "dossier": f"/p/demo/pairs/{Flag.objects.filter(kind='judge_disagrees')[0].pair_id}/",
+        "agreement": "/p/demo/agreement/",
+        "judge": "/p/demo/judge/",
         "settings": "/p/demo/settings/",
         "own-keys": "/keys/",
         "import": "/p/demo/import/",

@@ -136,8 +136,8 @@ def test_the_threshold_and_its_tests_are_the_engine_s(as_dora: Client, measured:
         (
             {"threshold": None, "coverage": 0.0, "labels_missing": None, "tested": [
                 {"threshold": 0.9, "n": 50, "disagreements": 13, "p_value": 0.9, "passed": False}]},
-            "more labels will not help: on the 50 pairs of which the judge is surest it agrees with people in 74 %, "
-            "no more than is wished.",
+            "Going by the 50 pairs of which the judge is surest, more labels will not help, but a better judge may: "
+            "there it agrees with people in 74 %, no more than is wished.",
         ),
     ],
 )  # fmt: skip
