@@ -303,27 +303,6 @@ def test_a_report_by_key(quiet: Project, screen: Callable[[], Page]) -> None:
     assert Flag.objects.get().detail["comment"] == "the prompt is empty"
 
 
-def test_disagreements_are_settled_by_key(open_as: OpenAs, as_dora: Client, project: Project) -> None:
-    for _ in range(2):
-        pair = factories.PairFactory.create(project=project)
-        Flag.objects.create(pair=pair, kind="judge_disagrees", detail={"human": "a", "judge": "b"})
-    page = open_as(as_dora, "/p/stories/flags/")
-    page.get_by_role("link", name="pair-").first.click()
-    page.wait_for_url("**/pairs/*/", wait_until="load")
-    page.keyboard.press("c")
-    page.keyboard.type("2 is cut off")
-    page.keyboard.press("Escape")
-    page.keyboard.press("1")
-    expect(page.locator("#status")).to_contain_text("Settled")
-    page.wait_for_load_state("load")
-    page.keyboard.press("x")
-    expect(page.locator("#main")).to_contain_text("Nothing to settle")
-    assert set(Flag.objects.values_list("state", "resolution", "reason")) == {
-        ("settled", "a", "2 is cut off"),
-        ("settled", "both_bad", ""),
-    }
-
-
 def test_progress_moves_by_itself(open_as: OpenAs, as_alice: Client, project: Project, champion: Deployment) -> None:
     pairs = factories.PairFactory.create_batch(4, project=project)
     page = open_as(as_alice, "/p/stories/")
