@@ -21,11 +21,15 @@ def list_labels(
     slug: str,
     source: Literal["human", "judge", "consensus"] = "human",
     profile: Literal["strict", "full"] = "full",
+    selective: bool = False,
     format: Literal["ndjson"] = "ndjson",  # noqa: A002  the query parameter's name
 ) -> StreamingHttpResponse:
-    """Every label of a source: `human`, `judge` (synthetic labels of the champion) or `consensus`."""
+    """Every label of a source: `human`, `judge` (synthetic labels of the champion) or `consensus`.
+
+    With `selective` of the judge's labels only those where it keeps the agreement that the project wishes.
+    """
     project = access.project_for(user_of(request), slug, role=Member.Role.MANAGER)
-    rows = exports.export(project, source=source, profile=profile)
+    rows = exports.export(project, source=source, profile=profile, selective=selective)
     response = StreamingHttpResponse(_lines(rows), content_type="application/x-ndjson")
     response["Content-Disposition"] = f'attachment; filename="{slug}-{source}-{profile}.{format}"'
     return response

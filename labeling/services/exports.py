@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from labeling.models import Consensus, Judgement, Label, Pair, Project
+from labeling.services import trust
 from labeling.services.judging import champion_of
 from labeling.services.labels import to_shown
 
@@ -13,14 +14,16 @@ Profile = Literal["strict", "full"]
 _CHUNK = 1_000
 
 
-def export(project: Project, *, source: Source, profile: Profile) -> Iterator[dict[str, Any]]:
-    """Rows in a fixed order, read with flat memory.
+def export(project: Project, *, source: Source, profile: Profile, selective: bool = False) -> Iterator[dict[str, Any]]:
+    """Rows in a fixed order, read with flat memory; ``selective``: of the judge's only where it may label alone.
 
     `strict` has exactly TRL's columns (`prompt`, `chosen`, `rejected` as messages), so ties and both-bad, which have
     no chosen response, are left out. `full` keeps them, with who, how, when and how sure.
     """
     rows = {"human": _human, "judge": _judge, "consensus": _consensus}[source](project)
     for pair, choice, provenance in rows:
+        if selective and source == "judge" and not provenance["may_label_alone"]:
+            continue
         if profile == "full":
             yield _full(pair, choice, provenance)
         elif choice in ("a", "b"):
@@ -66,7 +69,9 @@ def _judge(project: Project) -> Iterator[Labelled]:
     made = Judgement.objects.select_related("pair").filter(
         pair__project=project, judge=champion.judge_id, method=champion.counts
     )
+    threshold = trust.labels_alone(champion)
     for judgement in made.order_by("pk").iterator(chunk_size=_CHUNK):
+        p_a = trust.calibrated(champion, judgement.p_a)
         yield (
             judgement.pair,
             judgement.winner,
@@ -81,6 +86,8 @@ def _judge(project: Project) -> Iterator[Labelled]:
                 "p_a_straight": judgement.p_a_straight,
                 "p_a_swapped": judgement.p_a_swapped,
                 "confidence": judgement.confidence,
+                "p_a_calibrated": p_a,
+                "may_label_alone": threshold is not None and max(p_a, 1 - p_a) >= threshold,
                 "consistent": judgement.consistent,
                 "order_shown": "both",
                 "votes_a": judgement.votes_a,

@@ -6,7 +6,7 @@ from typing import Literal
 from django.utils import timezone
 
 from labeling.models import Claim, Deployment, Judgement, JudgeVersion, Label, Pair, Project, Rationale
-from labeling.services import judging
+from labeling.services import judging, trust
 from labeling.services.labels import Shown, to_shown
 
 
@@ -91,11 +91,12 @@ def _judged(pair: Pair, champion: Deployment, *, swapped: bool, label: Label | N
     if counted is None:
         return None
     rationale, note = _rationale(made.get("cot"), counted, swapped=swapped)
+    p_a = trust.calibrated(champion, counted.p_a)
     return Reveal(
         "shown",
         choice=to_shown(counted.winner, swapped=swapped),
-        confidence=counted.confidence,
-        p_left=1 - counted.p_a if swapped else counted.p_a,
+        confidence=max(p_a, 1 - p_a),
+        p_left=1 - p_a if swapped else p_a,
         consistent=counted.consistent,
         agrees=counted.winner == label.choice if label is not None and label.choice in ("a", "b") else None,
         rationale=rationale,

@@ -1,7 +1,10 @@
 """Calibration, the confidence from which on the judge labels alone, and what comes of it."""
 
+import json
+
 import pytest
 from django.contrib.auth.models import User
+from django.test import Client
 
 from genrm_engine.evaluation import calibration, selective
 from labeling import jobs
@@ -9,6 +12,8 @@ from labeling.models import Consensus, Deployment, Label, Pair, Project
 from labeling.services import datasets, exports, housekeeping, judge_labels, trust
 from labeling.services.claims import next_claim
 from labeling.services.labels import commit_label
+from labeling.services.reveals import reveal
+from labeling.services.tokens import create_token
 from tests.conftest import Sent
 from tests.factories import ClaimFactory, JudgementFactory, LabelFactory, PairFactory
 
@@ -83,6 +88,30 @@ def test_a_sure_trusted_judge_labels_alone_and_closes_the_pair(measured: Deploym
         measured.judge.name
     ]
     assert sure.pk not in [row.pair.pk for row in datasets.training_rows(project)]
+
+
+def test_the_selective_export_leaves_out_what_the_judge_is_not_sure_enough_of(
+    measured: Deployment, as_alice: Client, alice: User
+) -> None:
+    project = measured.project
+    sure, unsure = judged(project, measured, 0.01), judged(project, measured, 0.6)
+    Pair.objects.exclude(pk__in=[sure.pk, unsure.pk]).delete()
+    token = create_token(alice)
+    headers = {"Authorization": f"Bearer {token}"}
+    for query, expected in (("", {sure: True, unsure: False}), ("&selective=true", {sure: True})):
+        answer = as_alice.get(f"/api/v1/projects/stories/labels?source=judge{query}", headers=headers)
+        rows = [json.loads(line) for line in answer.getvalue().splitlines()]
+        found = {row["id"]: row["provenance"]["may_label_alone"] for row in rows}
+        assert found == {pair.external_id: alone for pair, alone in expected.items()}
+    assert rows[0]["provenance"]["p_a_calibrated"] == pytest.approx(trust.calibrated(measured, 0.01))
+
+
+def test_what_annotators_see_is_the_calibrated_confidence(measured: Deployment, bob: User) -> None:
+    Project.objects.update(samples_per_order=0)
+    pair = judged(measured.project, measured, 0.99)
+    label = commit_label(ClaimFactory.create(pair=pair, annotator=bob), choice="left")
+    assert reveal(label).confidence == pytest.approx(trust.calibrated(measured, 0.99))
+    assert reveal(label).confidence < 0.99
 
 
 def test_a_persons_label_replaces_the_judges(measured: Deployment, bob: User) -> None:
