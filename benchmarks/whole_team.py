@@ -1,7 +1,8 @@
 """A whole team at work, played through the running product: import, labelling, flags, retraining, selective labels.
 
 Everything is real: `run_tandem` with its processes, the pages over HTTP, the small model. The three annotators are
-replayed from the real labels of `pandalm_clean`; the adjudicator knows the file's consensus. Some labels are never
+replayed from the real labels of `pandalm_clean`; the adjudicator knows the file's consensus; the judge begins
+untrained. Some labels are never
 used in the run: those of pairs that nobody was asked about, and those of prompts that were never imported. On them it
 is seen whether the judge, where it labels alone, agrees with people as often as was wished.
 
@@ -278,7 +279,11 @@ def main() -> None:
         raise SystemExit(f"skipped: the real pairs are not at {options.data}")
     shutil.rmtree(options.home, ignore_errors=True)
     options.home.mkdir(parents=True)
-    os.environ |= {"TANDEM_HOME": str(options.home), "DJANGO_SETTINGS_MODULE": "webapp.settings"}
+    os.environ |= {
+        "TANDEM_HOME": str(options.home),
+        "TANDEM_JUDGE_MODEL": "embedded-base",  # the bare model: nobody has taught it anything
+        "DJANGO_SETTINGS_MODULE": "webapp.settings",
+    }
     import django
 
     django.setup()

@@ -28,6 +28,7 @@ LEARNING_RATES = {
     "warm-up": 1e-4,
 }
 LORA_FACTOR = 10.0
+BATCH_SIZE = 8
 EPOCHS = {
     "genrm": 1.5,
     "star-sft": 1.0,
@@ -64,7 +65,7 @@ class TrainConfig:
         None, "Peak learning rate; empty: the method's default (10 times it for LoRA)."
     )
     epochs: float | None = _option(None, "Passes over the training rows (per iteration); empty: the method's default.")
-    batch_size: int = _option(8, "Rows per optimiser step.")
+    batch_size: int = _option(BATCH_SIZE, "Rows per optimiser step.")
     micro_batch_size: int = _option(4, "Rows computed at once; smaller needs less memory and gives the same result.")
     lora: bool = _option(False, "Train a low-rank adapter, merged at the end, instead of all weights.")
     lora_rank: int = _option(16, "Rank of the adapter.")

@@ -87,12 +87,12 @@ class Pair(models.Model):
             models.Index(fields=["project", "shuffle"], condition=Q(closed=False), name="pair_open"),
             models.Index(fields=["project", "shuffle"], condition=Q(closed=False) & ~Q(gold=""), name="pair_open_gold"),
             models.Index(
-                fields=["project", "-route_score", "shuffle"],
+                fields=["project", "-route_score", "shuffle", "id"],
                 condition=Q(closed=False, part="", audit=False),
                 name="pair_routed",
             ),
             models.Index(
-                fields=["project", "shuffle"],
+                fields=["project", "shuffle", "id"],
                 condition=Q(closed=False) & (~Q(part="") | Q(audit=True)),
                 name="pair_drawn",
             ),

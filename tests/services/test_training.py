@@ -42,8 +42,14 @@ def test_a_run_is_queued_with_its_frozen_config(
     assert (run.state, run.training_pairs, run.holdout_pairs) == ("queued", 40, 15)
     assert run.config["method"] == "genrm"
     assert run.config["learning_rate"]
+    assert run.config["epochs"] == 3.0
     assert run.config["rubric"] == "Prefer the clearer story."
     assert (jobs.TRAIN, {"run_id": run.pk}) in sent
+
+
+@pytest.mark.parametrize(("pairs", "epochs"), [(40, 3.0), (400, 2.0), (5000, 1.5)])
+def test_few_labels_are_gone_over_more_often(pairs: int, epochs: float) -> None:
+    assert training._epochs(pairs) == epochs
 
 
 def test_what_is_missing_is_said(champion: Deployment) -> None:
