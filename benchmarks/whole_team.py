@@ -2,9 +2,9 @@
 
 Everything is real: `run_tandem` with its processes, the pages over HTTP, the small model. The three annotators are
 replayed from the real labels of `pandalm_clean`; the adjudicator knows the file's consensus; the judge begins
-untrained. Some labels are never
-used in the run: those of pairs that nobody was asked about, and those of prompts that were never imported. On them it
-is seen whether the judge, where it labels alone, agrees with people as often as was wished.
+untrained. Some labels are never used in the run: those of pairs that nobody was asked about, and those of prompts that
+were never imported. On them it is seen whether the judge, where it labels alone, agrees with people as often as was
+wished.
 
 The plan (wish, hold-out share, budget), and the power that it gives a judge of 78 % accuracy, are written down first.
 
