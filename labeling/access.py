@@ -45,12 +45,14 @@ def project_for(user: AnyUser, slug: str, *, role: Role = Role.ANNOTATOR) -> Pro
 
 
 def claim_for(user: AnyUser, claim_id: int) -> Claim:
-    """One of the user's own claims."""
+    """One of the user's own claims; the user's keys, which the next pair is shown with, come in the same query."""
     member = Member.objects.filter(project=OuterRef("pair__project"), user=OuterRef("annotator"))
-    own = Claim.objects.select_related("pair__project", "label").filter(pk=claim_id, annotator_id=user.pk)
-    claim = own.annotate(may_label=Exists(member)).first()
+    own = Claim.objects.select_related("pair__project", "label", "annotator__key_map")
+    claim = own.filter(pk=claim_id, annotator_id=user.pk).annotate(may_label=Exists(member)).first()
     if claim is None:
         raise Http404("no such claim")
+    if isinstance(user, User):
+        User.key_map.related.set_cached_value(user, getattr(claim.annotator, "key_map", None))
     if not claim.may_label:  # the sending of a verdict is spared a query of its own
         _checked(user, claim.pair.project, Role.ANNOTATOR)
     return claim

@@ -1,6 +1,7 @@
 """What the browser's outbox and reserve get from the server: receipts in JSON, the next pair, a plain 401."""
 
 import json
+import random
 from typing import Any
 
 import pytest
@@ -137,7 +138,12 @@ def test_an_ended_session_is_a_plain_401_for_a_page_that_asks_in_place(held: Cla
     assert not Label.objects.exists()
 
 
-def test_commit_and_the_next_pair_take_ten_queries(as_bob: Client, held: Claim, project: Project) -> None:
+@pytest.mark.parametrize("drawn_first", [False, True])
+def test_commit_and_the_next_pair_take_ten_queries(
+    as_bob: Client, held: Claim, project: Project, monkeypatch: pytest.MonkeyPatch, drawn_first: bool
+) -> None:
+    """Also where nothing is left in the lane that was looked at first."""
+    monkeypatch.setattr(random.SystemRandom, "random", lambda _: 0.0 if drawn_first else 1.0)
     factories.PairFactory.create_batch(30, project=project)
     with CaptureQueriesContext(connection) as seen:
         answer = send(as_bob, held, held="", seconds="4", comment="clear", idempotency_key="k")
