@@ -310,24 +310,34 @@ def main() -> None:
 
 
 def verdict(result: dict[str, Any], *, short: bool) -> None:
-    """Whether everything came out as it must; the short run is too small to promise coverage."""
+    """Whether everything came out as it must; the short run is too small to promise a better judge or coverage."""
     steps = result["steps"]
     untrained, trained = steps["the untrained judge"], steps["the trained judge"]
-    export, unseen = (
-        steps["selective export, against labels that were never used"],
-        steps["prompts that were never imported"],
-    )
+    export = steps["selective export, against labels that were never used"]
+    unseen = steps["prompts that were never imported"]
     wrong = []
     if untrained["selection"].get("coverage") or untrained["labels_of_the_judge_alone"]:
         wrong.append("the untrained judge got coverage")
-    if not trained["trusted"] or trained["accuracy"] <= untrained["accuracy"]:
-        wrong.append("the trained judge is not better, or not trusted")
-    if not short and not unseen["selection"].get("coverage"):
-        wrong.append("the trained judge got no coverage")
-    if not short and not (export.get("wish_kept") and unseen.get("wish_kept")):
-        wrong.append("on labels that were never used the judge agrees less than was wished")
+    if export["labelled_alone"] and not unseen["trusted"]:
+        wrong.append("a judge that is not trusted labelled alone")
+    if not short:
+        wrong += _missed(untrained, trained, export, unseen)
     print("\n".join(wrong) or "as wished")
     sys.exit(bool(wrong))
+
+
+def _missed(
+    untrained: dict[str, Any], trained: dict[str, Any], export: dict[str, Any], unseen: dict[str, Any]
+) -> list[str]:
+    """What the whole run had to show, and did not."""
+    missed = []
+    if not trained["trusted"] or trained["accuracy"] <= untrained["accuracy"]:
+        missed.append("the trained judge is not better, or not trusted")
+    if not unseen["selection"].get("coverage"):
+        missed.append("the trained judge got no coverage")
+    if not (export.get("wish_kept") and unseen.get("wish_kept")):
+        missed.append("on labels that were never used the judge agrees less than was wished")
+    return missed
 
 
 if __name__ == "__main__":
