@@ -75,8 +75,12 @@ def test_what_the_order_says_is_told_from_what_the_response_says() -> None:
     assert found.position.flips.value == 0.25
 
 
+EXACT = st.integers(0, 64).map(lambda parts: parts / 64)
+"""Probabilities whose complements and means are exact: one that misses one half by rounding would change sides."""
+
+
 @settings(max_examples=15, deadline=None)
-@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.booleans()), min_size=1, max_size=20))
+@given(st.lists(st.tuples(EXACT, EXACT, st.booleans()), min_size=1, max_size=20))
 def test_nothing_depends_on_which_response_is_stored_as_a(said: list[tuple[float, float, bool]]) -> None:
     rows = [row(number, "a" if chosen else "b") for number, (_, _, chosen) in enumerate(said)]
     judgements = [make_judgement(one.pair.id, p, swapped=q) for one, (p, q, _) in zip(rows, said, strict=True)]
