@@ -29,7 +29,7 @@ class Plan:
 
 
 FULL = Plan(500, 150, 13, 0.5, 0.05, 2, 0.85, 0.92, 0.6)
-SHORT = Plan(120, 44, 13, 0.7, 0.05, 2, 0.85, 0.92, 0.6)
+SHORT = Plan(120, 44, 6, 0.7, 0.05, 2, 0.85, 0.92, 0.6)
 
 
 def power(labels: int, *, wished: float, accuracy: float = ASSUMED, trials: int = 300) -> dict[str, float]:
