@@ -17,7 +17,7 @@ def machine(name: str, device: str, threads: int | None) -> dict[str, Any]:
         "threads": threads,
         "device": _gpu() or device,
         "python": platform.python_version(),
-        "torch": importlib.metadata.version("torch"),
+        "torch": _torch(),
     }
 
 
@@ -34,3 +34,11 @@ def _gpu() -> str:
     if torch is None or not torch.cuda.is_available():
         return ""
     return str(torch.cuda.get_device_name(0))
+
+
+def _torch() -> str:
+    """The installed version; empty where the engine's computing parts are not installed."""
+    try:
+        return importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
