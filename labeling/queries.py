@@ -14,6 +14,7 @@ from genrm_engine.device import device_holder
 from labeling.flag_queries import queue_for
 from labeling.models import (
     Claim,
+    Consensus,
     Deployment,
     Judgement,
     JudgingRequest,
@@ -35,10 +36,11 @@ DEVICES = "devices"
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a project's people are."""
+    """How far a project's people are, and how many pairs the judge has labelled alone."""
 
     pairs: int
     labelled: int
+    by_judge: int
     labels: int
     blind_labels: int
     holdout_pairs: int
@@ -97,16 +99,19 @@ class SystemHealth:
 def progress_for(project: Project) -> Progress:
     pairs = Pair.objects.filter(project=project)
     standing = Label.objects.filter(pair__project=project, withdrawn=False)
+    by_people = Q(consensus__isnull=False) & ~Q(consensus__method=Consensus.Method.JUDGE)
     counts = pairs.aggregate(
         total=Count("pk"),
         holdout=Count("pk", filter=~Q(part=Pair.Part.TRAIN)),
-        labelled=Count("pk", filter=Q(consensus__isnull=False)),
-        holdout_labelled=Count("pk", filter=Q(consensus__isnull=False) & ~Q(part=Pair.Part.TRAIN)),
+        labelled=Count("pk", filter=by_people),
+        by_judge=Count("pk", filter=Q(consensus__method=Consensus.Method.JUDGE)),
+        holdout_labelled=Count("pk", filter=by_people & ~Q(part=Pair.Part.TRAIN)),
     )
     by_annotator = standing.values("annotator__username", "external_annotator").annotate(n=Count("pk")).order_by("-n")
     return Progress(
         pairs=counts["total"],
         labelled=counts["labelled"],
+        by_judge=counts["by_judge"],
         labels=standing.count(),
         blind_labels=blind_labels(project).count(),
         holdout_pairs=counts["holdout"],

@@ -10,8 +10,11 @@ from labeling.services import trust
 from labeling.services.claims import close_settled
 from labeling.services.judging import champion_of
 
-Verdicts = dict[int, tuple[str, float]]
-"""By pair: the judge's choice and its calibrated confidence."""
+Verdicts = dict[int, tuple[str, float, int]]
+"""By pair: the judge's choice, its calibrated confidence, and which judge it is."""
+
+Method = Consensus.Method
+_WRITTEN = ["choice", "confidence", "method", "judge", "labels", "updated_at"]
 
 
 @transaction.atomic
@@ -21,7 +24,7 @@ def apply(project: Project, *, pairs: Collection[int] | None = None) -> int:
     Hold-out and audit pairs always go to people. A label of the judge is a consensus of its own method, which a
     person's label replaces; it never trains and never measures a judge.
     """
-    written = Consensus.objects.filter(pair__project=project, method=Consensus.Method.JUDGE)
+    written = Consensus.objects.filter(pair__project=project, method=Method.JUDGE)
     champion = champion_of(project)
     if pairs is not None:
         written = written.filter(pair__in=pairs)
@@ -30,13 +33,14 @@ def apply(project: Project, *, pairs: Collection[int] | None = None) -> int:
     wanted = _verdicts(project, champion, pairs) if champion and project.judge_labels else {}
     before = {row.pair_id: row for row in written}
     Consensus.objects.filter(pk__in=[row.pk for pair, row in before.items() if pair not in wanted]).delete()
-    for pair, (choice, confidence) in wanted.items():
-        assert champion is not None, "only a champion's verdicts are wanted"
-        said = {"choice": choice, "confidence": confidence, "judge": champion.judge}
-        if pair not in before or any(getattr(before[pair], name) != value for name, value in said.items()):
-            Consensus.objects.update_or_create(
-                pair_id=pair, defaults={**said, "method": Consensus.Method.JUDGE, "labels": 0}
-            )
+    changed = [
+        Consensus(pair_id=pair, choice=choice, confidence=confidence, method=Method.JUDGE, judge_id=judge, labels=0)
+        for pair, (choice, confidence, judge) in wanted.items()
+        if pair not in before or (before[pair].choice, before[pair].confidence, before[pair].judge_id) != wanted[pair]
+    ]
+    Consensus.objects.bulk_create(
+        changed, batch_size=500, update_conflicts=True, unique_fields=["pair"], update_fields=_WRITTEN
+    )
     touched = set(before) ^ set(wanted)
     close_settled(Pair.objects.filter(pk__in=touched), overlap=project.overlap)
     return len(wanted)
@@ -61,5 +65,5 @@ def _verdicts(project: Project, champion: Deployment, pairs: Collection[int] | N
     for pair, p_a in said.values_list("pair_id", "p_a").iterator(chunk_size=2_000):
         p = trust.calibrated(champion, p_a)
         if max(p, 1 - p) >= threshold:
-            found[pair] = ("a" if p >= 0.5 else "b", max(p, 1 - p))
+            found[pair] = ("a" if p >= 0.5 else "b", max(p, 1 - p), champion.judge_id)
     return found

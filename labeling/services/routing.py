@@ -40,7 +40,8 @@ def rescore(project: Project, *, pairs: Collection[int] | None = None) -> int:
         of_prompt = project.routing == Project.Routing.COVERAGE
         found = found.filter(prompt_hash__in=prompts) if of_prompt else found.filter(pk__in=pairs)
     changed = 0
-    scored = _scores(project, list(found.order_by("pk")), whole=pairs is None)
+    without_texts = found.only("prompt_hash", "route_score", "route_reason").order_by("pk")
+    scored = _scores(project, list(without_texts), whole=pairs is None)
     batch: list[Pair] = []
     for pair, score, reason in scored:
         if (pair.route_score, pair.route_reason) != (score, reason):
@@ -147,7 +148,9 @@ def _likeness(project: Project, champion: Deployment, pairs: list[Pair]) -> dict
     if len(judged) < LEAST_NEIGHBOURS:
         return {}
     wrong = {str(row.pair.pk): ("a" if said[row.pair.pk][0] >= 0.5 else "b") != row.choice for row in judged}
-    return neighbours.likeness({str(pair.pk): _text(pair) for pair in [*pairs, *(row.pair for row in judged)]}, wrong)
+    texts = {str(row.pair.pk): _text(row.pair) for row in judged}
+    texts |= {str(pk): _text(pair) for pk, pair in Pair.objects.in_bulk([pair.pk for pair in pairs]).items()}
+    return neighbours.likeness(texts, wrong)
 
 
 def _text(pair: Pair) -> str:

@@ -8,7 +8,7 @@ from django.test import Client
 
 from genrm_engine.evaluation import calibration, selective
 from labeling import jobs
-from labeling.models import Consensus, Deployment, Label, Pair, Project
+from labeling.models import Consensus, Deployment, Judgement, Label, Pair, Project
 from labeling.services import datasets, exports, housekeeping, judge_labels, trust
 from labeling.services.claims import next_claim
 from labeling.services.labels import commit_label
@@ -124,6 +124,21 @@ def test_a_persons_label_replaces_the_judges(measured: Deployment, bob: User) ->
     housekeeping.refresh_pairs([pair.pk])
     row = Consensus.objects.get(pair=pair)
     assert (row.choice, row.method, row.judge) == ("b", Method.MAJORITY, None)
+
+
+def test_another_confidence_replaces_the_judges_label_and_the_page_counts_it_apart(
+    measured: Deployment, as_alice: Client
+) -> None:
+    project = measured.project
+    pair = judged(project, measured, 0.99)
+    project.refresh_from_db()
+    for sure in (0.99, 0.999):
+        Judgement.objects.filter(pair=pair).update(p_a=sure)
+        assert judge_labels.apply(project) == 1
+        row = Consensus.objects.get(pair=pair)
+        assert row.confidence == pytest.approx(trust.calibrated(measured, sure))
+    page = as_alice.get("/p/stories/").content.decode()
+    assert "<strong>0</strong> of 181 pairs labelled, and 1 by the judge alone" in page
 
 
 @pytest.mark.parametrize("change", ["the project no longer wants it", "the judge is no longer trusted"])
