@@ -89,7 +89,7 @@ def saved_filter_for(user: AnyUser, slug: str, filter_id: int) -> SavedFilter:
 
 
 def run_for(user: AnyUser, run_id: int) -> TrainingRun:
-    run = TrainingRun.objects.select_related("project", "start", "candidate").filter(pk=run_id).first()
+    run = TrainingRun.objects.select_related("project", "start", "origin", "candidate").filter(pk=run_id).first()
     if run is None:
         raise Http404("no such run")
     _checked(user, run.project, Role.MANAGER)

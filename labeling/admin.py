@@ -18,6 +18,7 @@ from labeling.models import (
     Flag,
     ImportBatch,
     Judgement,
+    JudgeTrial,
     JudgeVersion,
     JudgingRequest,
     Label,
@@ -25,6 +26,7 @@ from labeling.models import (
     Member,
     Pair,
     Project,
+    PrunedWeights,
     RejectedLine,
     TrainingRun,
     WorkerHeartbeat,
@@ -45,12 +47,16 @@ class ProjectAdmin(admin.ModelAdmin[Project]):
     list_display = ["name", "slug", "overlap", "reveal", "retrain_after", "retrain_method"]
     prepopulated_fields = {"slug": ["name"]}
     inlines = [MemberInline]
-    actions = ["retrain_genrm", "retrain_star_dpo"]
+    actions = ["retrain", "retrain_genrm", "retrain_star_dpo"]
 
     def save_model(self, request: HttpRequest, obj: Project, form: ModelForm[Project], change: bool) -> None:
         super().save_model(request, obj, form, change)
         if "overlap" in form.changed_data:
             claims.reopen(obj)
+
+    @admin.action(description="Retrain the judge (by the project's method)", permissions=["change"])
+    def retrain(self, request: HttpRequest, projects: QuerySet[Project]) -> None:
+        self._retrain(request, projects)
 
     @admin.action(description="Retrain the judge (GenRM)", permissions=["change"])
     def retrain_genrm(self, request: HttpRequest, projects: QuerySet[Project]) -> None:
@@ -60,11 +66,13 @@ class ProjectAdmin(admin.ModelAdmin[Project]):
     def retrain_star_dpo(self, request: HttpRequest, projects: QuerySet[Project]) -> None:
         self._retrain(request, projects, Project.RetrainMethod.STAR_DPO)
 
-    def _retrain(self, request: HttpRequest, projects: QuerySet[Project], method: str) -> None:
+    def _retrain(self, request: HttpRequest, projects: QuerySet[Project], method: str = "") -> None:
         by = request.user if isinstance(request.user, User) else None
         for project in projects:
             try:
-                run = training.request_run(project, method=method, trigger=TrainingRun.Trigger.ADMIN, by=by)
+                run = training.request_run(
+                    project, method=method or project.retrain_method, trigger=TrainingRun.Trigger.ADMIN, by=by
+                )
             except CannotRetrain as error:
                 self.message_user(request, f"{project}: {error}", messages.ERROR)
             else:
@@ -99,6 +107,8 @@ _read_only(Flag, "pair", "kind", "state", "resolution", "resolved_by", filters=(
 _read_only(Consensus, "pair", "choice", "confidence", "method", filters=("method",))
 _read_only(JudgeVersion, "name", "method", "parent", "backend", "created_at", filters=("method",))
 _read_only(Deployment, "judge", "project", "state", "counts", "trusted", filters=("state",))
+_read_only(JudgeTrial, "model", "project", "backend", "state", "created_at", filters=("state",))
+_read_only(PrunedWeights, "judge", "by", "at", "bytes")
 _read_only(Judgement, "pair", "judge", "method", "p_a", "consistent", filters=("method",))
 _read_only(JudgingRequest, "pair", "judge", "method", "priority", "state", "error", filters=("state",))
 _read_only(TrainingRun, "pk", "project", "method", "trigger", "state", "created_at", filters=("state", "method"))

@@ -36,3 +36,7 @@ class CannotRetrain(LabelingError):
 
 class RunNotActive(LabelingError):
     message = "This run has ended already."
+
+
+class CannotReign(LabelingError):
+    """The version cannot become, or stop being, the project's judge; the message says why."""

@@ -138,7 +138,7 @@ def judge_health_for(project: Project) -> JudgeHealth:
         total=Pair.objects.filter(project=project).count(),
         scored=counts["scored"],
         reasoned=counts["cot"],
-        reasons=Method.COT in judging.methods_of(project),
+        reasons=Method.COT in judging.methods_of(project, champion.judge),
         waiting=waiting,
         failed=failed.count(),
         seconds_left=seconds_left if waiting else None,
@@ -252,7 +252,7 @@ def _notice(project: Project, champion: Deployment) -> str:
     else:
         measured = f"{champion.judge} has not been measured on hold-out labels yet."
     ready = training.readiness(project)
-    more = max(training.LEAST_TRAINING - ready.training_pairs, 0)
+    more = max(training.LEAST_TRAINING - ready.labelled_pairs, 0)
     gate_more = max(training.LEAST_GATE - ready.gate_pairs, 0)
     needed = max(more, round(gate_more / max(project.holdout_share / 2, 0.05)))
     advice = f"Label about {needed} more pairs, then retrain." if needed else "Retrain it: there are enough labels."

@@ -24,6 +24,8 @@ from workers.resident import weights_of
 
 LOG_LINES = 400
 EXAMPLES = 8
+SNAPSHOT = ("train.jsonl", "older.jsonl", "holdout.jsonl")
+"""Pairs new to the judge that is trained further, those it has seen, and those no judge trains on."""
 SHARES = {"snapshot": (0.0, 0.01), "training": (0.01, 0.75), "champion": (0.75, 0.87), "candidate": (0.87, 0.99)}
 
 log = structlog.get_logger(__name__)
@@ -59,33 +61,42 @@ def execute(run: TrainingRun) -> None:
 
 
 def _snapshot(run: TrainingRun, folder: Path) -> None:
-    """Freeze the training and hold-out rows; a run taken over finds its own again."""
-    train, holdout = folder / "train.jsonl", folder / "holdout.jsonl"
+    """Freeze the new, the older and the hold-out rows; a run taken over finds its own again."""
+    files = [folder / name for name in SNAPSHOT]
     training.report(run, phase="snapshot", message="Freezing the labels")
-    if not (train.exists() and holdout.exists()):
-        _write_rows(holdout, datasets.holdout_rows(run.project))
-        _write_rows(train, datasets.training_rows(run.project))
-    digest = hashlib.sha256(train.read_bytes() + b"\0" + holdout.read_bytes()).hexdigest()
+    if not all(file.exists() for file in files):
+        fresh = datasets.refresh_gate(run.project)
+        new, older = training.divided(datasets.training_rows(run.project), run.origin, run.project)
+        for file, rows in zip(files, (new, older, datasets.holdout_rows(run.project)), strict=True):
+            _write_rows(file, rows)
+        training.trains_on(run, [row.pair.pk for row in new])
+        if fresh:
+            training.report(run, log=_logged(run, f"{fresh} audit groups joined the gate part"))
+    digest = hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
     if run.snapshot_sha256 and run.snapshot_sha256 != digest:
         raise EngineFailed("The frozen labels of this run were changed on disk.")
+    new_count, older_count, held_out = (len(_rows(file)) for file in files)
+    replayed = min(older_count, round(run.config.get("replay_share", 0.0) * new_count))
+    frozen = f"{new_count} new, {replayed} of {older_count} older and {held_out} hold-out pairs, sha256 {digest[:12]}"
     training.report(
         run,
         snapshot_sha256=digest,
-        training_pairs=len(_rows(train)),
-        holdout_pairs=len(_rows(holdout)),
-        log=_logged(
-            run, f"{len(_rows(train))} training and {len(_rows(holdout))} hold-out pairs, sha256 {digest[:12]}"
-        ),
+        training_pairs=new_count,
+        replay_pairs=replayed,
+        holdout_pairs=held_out,
+        log=_logged(run, frozen),
     )
 
 
 def _train(run: TrainingRun, folder: Path) -> None:
     if _candidate(run) is not None:
         return
-    config = {**run.config, "model": str(weights_of(run.start))}
+    config = {**run.config, "model": str(weights_of(run.origin))}
     (folder / "config.json").write_text(json.dumps(config, indent=2))
     out = folder / "training"
     arguments = ["train", "--config", str(folder / "config.json"), "--train", str(folder / "train.jsonl")]
+    if _rows(folder / "older.jsonl"):
+        arguments += ["--replay", str(folder / "older.jsonl")]
     _engine(run, arguments, out, phase="training")
 
 
@@ -103,9 +114,9 @@ def _register(run: TrainingRun, folder: Path) -> JudgeVersion:
     judge = JudgeVersion.objects.create(
         name=_name(run),
         method=run.method,
-        parent=run.start,
-        backend=run.start.backend,
-        base_model=run.start.base_model,
+        parent=run.origin,
+        backend=run.origin.backend,
+        base_model=run.origin.base_model,
         weights=str(weights),
         weights_sha256=weights_sha256(target),
         prompt_version=PROMPT_VERSION,
@@ -220,7 +231,8 @@ def _fields(run: TrainingRun, lines: list[ProgressLine], low: float, high: float
         fields["curve"] = [*run.curve, *points]
     for line in lines:
         if "yields" in line:
-            fields["yields"] = line["yields"]
+            told = {one["iteration"]: one for one in [*fields.get("yields", run.yields), line["yields"]]}
+            fields["yields"] = [told[number] for number in sorted(told)]
         if "examples" in line:
             fields["examples"] = line["examples"][:EXAMPLES]
     return fields

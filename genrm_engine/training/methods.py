@@ -133,7 +133,7 @@ def _iteration(run: Run, start: str, part: Sequence[Item], number: int, span: Sp
     )
     right, preferences, yields = select(part, chains, run.config, iteration=number)
     fitting = part_of(span, SAMPLING, 1)
-    _tell(run, yields, fitting[0])
+    _tell(run, yields, number, fitting[0])
     if run.config.method == "star-sft":
         if not right:
             raise EngineError("the judge gave no right rationale: more labels or samples are needed")
@@ -146,12 +146,12 @@ def _iteration(run: Run, start: str, part: Sequence[Item], number: int, span: Sp
     return model, {**seen, "yields": yields.to_json()}
 
 
-def _tell(run: Run, yields: Yields, fraction: float) -> None:
+def _tell(run: Run, yields: Yields, iteration: int, fraction: float) -> None:
     run.progress.say(
         "training",
         fraction,
         f"{yields.paired} of {yields.questions} questions gave a right and a wrong rationale",
-        yields={"right": yields.right, "wrong": yields.wrong, "unparsed": yields.unparsed},
+        yields={"iteration": iteration, "right": yields.right, "wrong": yields.wrong, "unparsed": yields.unparsed},
     )
 
 

@@ -15,7 +15,7 @@ router = Router(tags=["training runs"])
 
 
 class RunIn(Schema):
-    method: str = "genrm"
+    method: str = ""
 
 
 class RunOut(Schema):
@@ -27,11 +27,12 @@ class RunOut(Schema):
     message: str
     progress: float
     training_pairs: int
+    replay_pairs: int
     holdout_pairs: int
     candidate: str
     metrics: dict[str, Any]
     gate: dict[str, Any]
-    yields: dict[str, Any]
+    yields: list[dict[str, Any]]
     error: str
     created_at: datetime
     started_at: datetime | None
@@ -44,10 +45,11 @@ class RunOut(Schema):
 
 @router.post("/projects/{slug}/training-runs", response={202: RunOut})
 def request_run(request: HttpRequest, slug: str, body: RunIn) -> Status[TrainingRun]:
-    """Ask for a retraining; 409 with what is missing if it cannot start."""
+    """Ask for a retraining, by the project's method unless another is named; 409 with what is missing."""
     user = user_of(request, scope=ApiToken.Scope.MANAGE)
     project = access.project_for(user, slug, role=Member.Role.MANAGER)
-    return Status(202, training.request_run(project, method=body.method, trigger=TrainingRun.Trigger.API, by=user))
+    method = body.method or project.retrain_method
+    return Status(202, training.request_run(project, method=method, trigger=TrainingRun.Trigger.API, by=user))
 
 
 @router.get("/projects/{slug}/training-runs", response=list[RunOut])

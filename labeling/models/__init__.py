@@ -1,11 +1,20 @@
 """The rows of Tandem and what the database itself guarantees about them. Knows no request, queue or model."""
 
 from labeling.models.access import ApiToken, AuditEvent, KeyMap
-from labeling.models.judges import Deployment, Judgement, JudgeVersion, JudgingRequest, Rationale
+from labeling.models.judges import (
+    Deployment,
+    JudgeEndpoint,
+    Judgement,
+    JudgeTrial,
+    JudgeVersion,
+    JudgingRequest,
+    PrunedWeights,
+    Rationale,
+)
 from labeling.models.labels import Claim, Consensus, ConsensusFit, Flag, Label, LabelRevision, SavedFilter
 from labeling.models.pairs import ImportBatch, Pair, RejectedLine
 from labeling.models.projects import Member, Project
-from labeling.models.runs import TrainingRun
+from labeling.models.runs import TrainedPair, TrainingRun
 from labeling.models.workers import WorkerHeartbeat
 
 __all__ = [
@@ -17,6 +26,8 @@ __all__ = [
     "Deployment",
     "Flag",
     "ImportBatch",
+    "JudgeEndpoint",
+    "JudgeTrial",
     "JudgeVersion",
     "Judgement",
     "JudgingRequest",
@@ -26,9 +37,11 @@ __all__ = [
     "Member",
     "Pair",
     "Project",
+    "PrunedWeights",
     "Rationale",
     "RejectedLine",
     "SavedFilter",
+    "TrainedPair",
     "TrainingRun",
     "WorkerHeartbeat",
 ]

@@ -1,5 +1,6 @@
 """Judges, where they reign, what they said and what they still have to judge."""
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
@@ -38,6 +39,63 @@ class JudgeVersion(models.Model):
         return self.name
 
 
+class JudgeEndpoint(models.Model):
+    """Where a remote judge answers. The key is sealed with the installation's secret and never shown."""
+
+    judge = models.OneToOneField(JudgeVersion, on_delete=models.CASCADE, related_name="endpoint")
+    url = models.URLField(max_length=300)
+    sealed_key = models.TextField(blank=True)
+
+    def __str__(self) -> str:
+        return self.url
+
+
+class PrunedWeights(models.Model):
+    """A version whose weights were deleted to free storage; its judgements and figures stay."""
+
+    judge = models.OneToOneField(JudgeVersion, on_delete=models.CASCADE, related_name="pruned")
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    at = models.DateTimeField(auto_now_add=True)
+    bytes = models.PositiveBigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.judge}, pruned"
+
+
+class JudgeTrial(models.Model):
+    """A test call on a few pairs before a judge is connected: what it said, how fast, and what it would cost."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting", "waiting for the judge worker"
+        RUNNING = "running", "running"
+        PASSED = "passed", "passed"
+        FAILED = "failed", "failed"
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="trials")
+    requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    backend = models.CharField(max_length=30)
+    model = models.CharField(max_length=300)
+    url = models.URLField(max_length=300, blank=True)
+    sealed_key = models.TextField(blank=True)
+    state = models.CharField(max_length=10, choices=State, default=State.WAITING)
+    said = models.JSONField(default=list, blank=True, help_text="[{pair, method, p_a, consistent, tokens, seconds, …}]")
+    trainable = models.BooleanField(default=False, help_text="whether it can be trained on this installation")
+    note = models.CharField(max_length=300, blank=True, help_text="why it can or cannot be trained here")
+    error = models.TextField(blank=True)
+    judge = models.ForeignKey(
+        JudgeVersion, on_delete=models.PROTECT, null=True, blank=True, related_name="+", help_text="once connected"
+    )
+    leased_until = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.model} ({self.state})"
+
+
 class Deployment(models.Model):
     """A judge version in a project."""
 
@@ -62,8 +120,19 @@ class Deployment(models.Model):
     calibration = models.JSONField(default=dict, blank=True)
     thresholds = models.JSONField(default=dict, blank=True)
     gate = models.JSONField(default=dict, blank=True, help_text="the gate's figures and reasons")
+    weighed_of = models.JSONField(
+        default=list, blank=True, help_text="the labels and judgements that a shadow's gate compared"
+    )
+    overruled_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    overruled_because = models.CharField(max_length=500, blank=True, help_text="why the gate's decision did not count")
+    shadow_since = models.DateTimeField(
+        null=True, blank=True, help_text="from here on it judges new pairs beside the champion"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
-    promoted_at = models.DateTimeField(null=True, blank=True)
+    promoted_at = models.DateTimeField(null=True, blank=True, help_text="when it last became champion")
+    retired_at = models.DateTimeField(null=True, blank=True, help_text="when it last ceased to be champion")
 
     class Meta:
         ordering = ["-pk"]
@@ -143,6 +212,7 @@ class JudgingRequest(models.Model):
         NEW_COT = 20, "new pair, rationales"
         AGAIN_SCORE = 30, "judging again, score"
         AGAIN_COT = 40, "judging again, rationales"
+        SHADOW = 50, "judging beside the champion"
 
     class State(models.TextChoices):
         WAITING = "waiting", "waiting"

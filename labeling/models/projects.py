@@ -34,8 +34,19 @@ class Project(models.Model):
         REQUIRED = "required", "every verdict needs a comment"
 
     class RetrainMethod(models.TextChoices):
-        GENRM = "genrm", "GenRM: loss on the indicator token"
         STAR_DPO = "star-dpo", "STaR-DPO: the judge's own rationales, right against wrong"
+        STAR_SFT = "star-sft", "STaR-SFT: the judge's own right rationales"
+        GENRM = "genrm", "GenRM: loss on the indicator token"
+        BRADLEY_TERRY = "bradley-terry", "Bradley–Terry: a reward model without rationales, for comparison"
+        GRPO = "grpo", "GRPO: reinforcement by the verdict, an experiment"
+
+    class RetrainFrom(models.TextChoices):
+        CHAMPION = "champion", "the champion, on the labels that it has not seen"
+        BASE = "base", "the judge that the project began with, on all labels"
+
+    class RetrainLabels(models.TextChoices):
+        SOFT = "soft", "the share of people for either response"
+        CONSENSUS = "consensus", "the response that most people prefer"
 
     slug = models.SlugField(unique=True)
     name = models.CharField(max_length=200)
@@ -82,7 +93,34 @@ class Project(models.Model):
     retrain_after = models.PositiveIntegerField(
         null=True, blank=True, help_text="retrain after n new blind labels; empty: never"
     )
-    retrain_method = models.CharField(max_length=20, choices=RetrainMethod, default=RetrainMethod.GENRM)
+    retrain_every_days = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="retrain so many days after the last run was asked for; empty: never",
+    )
+    retrain_method = models.CharField(max_length=20, choices=RetrainMethod, default=RetrainMethod.STAR_DPO)
+    retrain_from = models.CharField(
+        max_length=10, choices=RetrainFrom, default=RetrainFrom.CHAMPION, help_text="which weights a run starts from"
+    )
+    retrain_labels = models.CharField(
+        max_length=10,
+        choices=RetrainLabels,
+        default=RetrainLabels.SOFT,
+        help_text="what is learnt where several people labelled a pair",
+    )
+    replay_share = models.FloatField(
+        default=0.5,
+        validators=[MinValueValidator(0.0), MaxValueValidator(10.0)],
+        help_text="older labelled pairs that a run from the champion repeats, for each new one",
+    )
+    outside = models.ManyToManyField(
+        "self",
+        symmetrical=False,
+        blank=True,
+        related_name="+",
+        help_text="projects whose labelled hold-out tells how this one's judges do out of distribution",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -5,6 +5,7 @@ from django.db import models
 from django.db.models import Q
 
 from labeling.models.judges import JudgeVersion
+from labeling.models.pairs import Pair
 from labeling.models.projects import Project
 
 
@@ -25,7 +26,8 @@ class TrainingRun(models.Model):
         BUTTON = "button", "button"
         ADMIN = "admin", "admin action"
         API = "api", "API"
-        POLICY = "policy", "policy"
+        POLICY = "policy", "enough new labels"
+        SCHEDULE = "schedule", "schedule"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="runs")
     trigger = models.CharField(max_length=10, choices=Trigger)
@@ -34,14 +36,18 @@ class TrainingRun(models.Model):
     )
     method = models.CharField(max_length=20, choices=Project.RetrainMethod)
     start = models.ForeignKey(
-        JudgeVersion, on_delete=models.PROTECT, related_name="+", help_text="the champion it starts from and must beat"
+        JudgeVersion, on_delete=models.PROTECT, related_name="+", help_text="the champion that it must beat"
+    )
+    origin = models.ForeignKey(
+        JudgeVersion, on_delete=models.PROTECT, related_name="+", help_text="the judge whose weights it starts from"
     )
     candidate = models.ForeignKey(JudgeVersion, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     config = models.JSONField(default=dict, blank=True, help_text="frozen engine configuration")
     snapshot_sha256 = models.CharField(
         max_length=64, blank=True, help_text="hash of the frozen training and hold-out rows"
     )
-    training_pairs = models.PositiveIntegerField(default=0)
+    training_pairs = models.PositiveIntegerField(default=0, help_text="new to the judge that it starts from")
+    replay_pairs = models.PositiveIntegerField(default=0, help_text="older ones, repeated")
     holdout_pairs = models.PositiveIntegerField(default=0)
     blind_labels = models.PositiveIntegerField(
         default=0, help_text="blind labels in the project when the run was asked for"
@@ -52,10 +58,15 @@ class TrainingRun(models.Model):
     progress = models.FloatField(default=0, help_text="0 to 1 of the whole run")
     log = models.TextField(blank=True)
     curve = models.JSONField(default=list, blank=True, help_text="[{step, loss, …}] as training reports it")
-    yields = models.JSONField(default=dict, blank=True, help_text="STaR: sampled chains right, wrong, unparsed")
+    yields = models.JSONField(
+        default=list, blank=True, help_text="STaR: [{iteration, right, wrong, unparsed}] of the sampled chains"
+    )
     examples = models.JSONField(default=list, blank=True, help_text="a few sampled rationales, right and wrong")
     metrics = models.JSONField(default=dict, blank=True, help_text="hold-out figures of champion and candidate")
     gate = models.JSONField(default=dict, blank=True)
+    seconds = models.JSONField(default=dict, blank=True, help_text="{phase: seconds}, over all attempts")
+    tokens = models.PositiveBigIntegerField(default=0, help_text="trained on, sampled and judged")
+    versions = models.JSONField(default=dict, blank=True, help_text="of the packages that trained it")
     error = models.TextField(blank=True)
     cancel_requested = models.BooleanField(default=False)
     lease = models.CharField(max_length=40, blank=True)
@@ -79,3 +90,16 @@ class TrainingRun(models.Model):
     @property
     def active(self) -> bool:
         return self.state in self.ACTIVE
+
+
+class TrainedPair(models.Model):
+    """A pair that a run has trained on for the first time in its judge's line; repeated ones are not written again."""
+
+    run = models.ForeignKey(TrainingRun, on_delete=models.CASCADE, related_name="trained")
+    pair = models.ForeignKey(Pair, on_delete=models.CASCADE, related_name="+")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "pair"], name="one_row_per_trained_pair")]
+
+    def __str__(self) -> str:
+        return f"{self.pair} in {self.run}"

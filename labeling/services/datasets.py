@@ -1,13 +1,16 @@
-"""Which labels train and which measure: blind first verdicts of people; hold-out groups and audit pairs never train."""
+"""Which labels train and which measure: blind first verdicts of people; hold-out groups and audit pairs never train.
+
+What a judge has trained on already is known pair by pair, along its line of ancestors.
+"""
 
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from genrm_engine.types import LabelledPair
-from labeling.models import Label, Pair, Project
+from labeling.models import JudgeVersion, Label, Pair, Project, TrainedPair, TrainingRun
 from labeling.services.consensus import majority
 
 
@@ -55,12 +58,45 @@ def training_rows(project: Project) -> list[LabelledRow]:
 
 def audit_rows(project: Project) -> list[LabelledRow]:
     """Audit pairs (drawn at random, never trained on) whose blind consensus is A or B, in a fixed order."""
-    return _rows(project, Q(pair__part=Pair.Part.TRAIN, pair__audit=True))
+    return _rows(project, Q(pair__audit=True))
 
 
 def holdout_rows(project: Project) -> list[LabelledRow]:
     """Hold-out pairs whose blind consensus is A or B, in a fixed order. Ties measure agreement elsewhere, not here."""
     return _rows(project, ~Q(pair__part=Pair.Part.TRAIN))
+
+
+def trained_by(judge: JudgeVersion, project: Project) -> set[int]:
+    """The project's pairs that the judge or one of its ancestors has trained on."""
+    line = TrainingRun.objects.filter(project=project, candidate__in=ancestry(judge))
+    return set(TrainedPair.objects.filter(run__in=line).values_list("pair_id", flat=True))
+
+
+def ancestry(judge: JudgeVersion) -> list[JudgeVersion]:
+    """The judge, its parent and so on, to the one that was not trained here."""
+    found = [judge]
+    while found[-1].parent is not None:
+        found.append(found[-1].parent)
+    return found
+
+
+def refresh_gate(project: Project) -> int:
+    """Let audit groups that nothing was ever trained on join the gate part; returns how many groups did.
+
+    Each decision of the gate wears its labels a little: the champion has been chosen by them. Audit pairs are drawn
+    at random too and never train, so that after a first decision those labelled by then are fresh evidence. Only
+    groups of which no other labelled pair could train: nothing that teaches is taken away.
+    """
+    if not TrainingRun.objects.filter(project=project).exclude(gate={}).exists():
+        return 0
+    standing = Label.objects.filter(pair=OuterRef("pk"), blind=True, withdrawn=False)
+    labelled = Pair.objects.filter(Exists(standing), project=project, part=Pair.Part.TRAIN)
+    fresh = set(labelled.filter(audit=True).values_list("group_key", flat=True))
+    teaching = set(labelled.filter(audit=False).values_list("group_key", flat=True))
+    trained = set(TrainedPair.objects.filter(run__project=project).values_list("pair__group_key", flat=True))
+    groups = fresh - teaching - trained
+    Pair.objects.filter(project=project, group_key__in=groups).update(part=Pair.Part.GATE)
+    return len(groups)
 
 
 def _rows(project: Project, where: Q) -> list[LabelledRow]:

@@ -23,7 +23,12 @@ Choose the response that helps the person more.
 def load_demo() -> str:
     """Create the demo project with its pairs and first judge unless it is there; says in one line what it did."""
     project, created = Project.objects.get_or_create(
-        slug=SLUG, defaults={"name": "Demo: everyday questions", "guidelines": GUIDELINES}
+        slug=SLUG,
+        defaults={
+            "name": "Demo: everyday questions",
+            "guidelines": GUIDELINES,
+            "retrain_method": Project.RetrainMethod.GENRM,  # what the embedded judge learns most from
+        },
     )
     deployments.ensure_champion(project)
     if not created:

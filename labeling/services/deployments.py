@@ -1,4 +1,8 @@
-"""Which judge reigns in a project: the first one, promotions and rejections. Every change is atomic and audited."""
+"""Which judge reigns in a project and which ones judge beside it. Every change is atomic and audited.
+
+A new champion takes over at one moment: with the change of state the flags and labels that the former one gave are
+withdrawn. Its judgements stay; the new champion's own flags, labels and routing follow as it judges.
+"""
 
 from typing import Any
 
@@ -7,12 +11,17 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
+from genrm_engine.evaluation import gate as gates
 from genrm_engine.prompts import PROMPT_VERSION, prompt_hash
 from genrm_engine.starter import FOLDERS
+from genrm_engine.types import as_choice
 from labeling import jobs
-from labeling.models import Deployment, JudgeVersion, JudgingRequest, Project
+from labeling.errors import CannotReign
+from labeling.models import Deployment, JudgeVersion, JudgingRequest, Pair, Project
 from labeling.models.judges import Method
-from labeling.services import audit, judging
+from labeling.services import audit, datasets, flags, judge_labels, judging, trust
+
+State = Deployment.State
 
 
 def first_judge(*, backend: str, model: str) -> JudgeVersion:
@@ -49,32 +58,164 @@ def ensure_champion(project: Project) -> Deployment:
 
 
 @transaction.atomic
-def promote(project: Project, judge: JudgeVersion, *, counts: str, gate: dict[str, Any], by: User | None) -> Deployment:
-    """Crown the judge: the old champion retires, what it had not judged yet is dropped, everything is judged again."""
-    retired = judging.champion_of(project)
-    if retired is not None:
-        Deployment.objects.filter(pk=retired.pk).update(state=Deployment.State.RETIRED)
-        JudgingRequest.objects.filter(pair__project=project, judge=retired.judge_id).delete()
-    deployment = _deploy(project, judge, Deployment.State.CHAMPION, counts=counts, gate=gate)
-    audit.record("judge.promote", deployment, by=by, former=str(retired.judge) if retired else "", gate=gate)
-    judging.request_project(project)
-    jobs.enqueue(jobs.REFRESH_PROJECT, project_id=project.pk)
+def promote(
+    project: Project,
+    judge: JudgeVersion,
+    *,
+    counts: str,
+    gate: dict[str, Any],
+    by: User | None,
+    because: str = "",
+) -> Deployment:
+    """Crown the judge: the old champion retires with its flags and labels, and every pair is judged again.
+
+    ``because`` is why a person did not follow the gate.
+    """
+    retired = _dethrone(project)
+    deployment = _deploy(project, judge, State.CHAMPION, counts=counts, gate=gate)
+    Deployment.objects.filter(pk=deployment.pk).update(
+        shadow_since=None, overruled_because=because, overruled_by=by if because else None
+    )
+    former = str(retired.judge) if retired else ""
+    audit.record("judge.promote", deployment, by=by, former=former, gate=gate, because=because)
+    _follow(project)
     return deployment
 
 
 @transaction.atomic
 def reject(project: Project, judge: JudgeVersion, *, counts: str, gate: dict[str, Any], by: User | None) -> Deployment:
     """Keep the candidate for the record; the champion stays."""
-    deployment = _deploy(project, judge, Deployment.State.REJECTED, counts=counts, gate=gate)
+    deployment = _deploy(project, judge, State.REJECTED, counts=counts, gate=gate)
     audit.record("judge.reject", deployment, by=by, gate=gate)
     return deployment
 
 
-def _deploy(project: Project, judge: JudgeVersion, state: str, *, counts: str, gate: dict[str, Any]) -> Deployment:
-    promoted_at = timezone.now() if state == Deployment.State.CHAMPION else None
-    deployment, _created = Deployment.objects.update_or_create(
-        project=project,
-        judge=judge,
-        defaults={"state": state, "counts": counts, "gate": gate, "promoted_at": promoted_at},
+def crown(deployment: Deployment, *, by: User, because: str = "") -> Deployment:
+    """Make a version champion by hand. Raises CannotReign where it may not, or where the gate is overruled silently.
+
+    A version that the gate did not promote, and that has never reigned, needs a reason, which is kept.
+    """
+    overruled = not (deployment.gate.get("promote") or deployment.promoted_at)
+    because = because.strip()
+    if deployment.state == State.CHAMPION:
+        raise CannotReign(f"{deployment.judge} is the champion already.")
+    if hasattr(deployment.judge, "pruned"):
+        raise CannotReign(f"The weights of {deployment.judge} were deleted: it cannot judge any more.")
+    if overruled and not because:
+        raise CannotReign(f"The gate did not promote {deployment.judge}: say why it is to reign all the same.")
+    return promote(
+        deployment.project,
+        deployment.judge,
+        counts=deployment.counts,
+        gate=deployment.gate,
+        by=by,
+        because=because if overruled else "",
     )
+
+
+def former_champion(project: Project) -> Deployment | None:
+    """The version that a roll-back restores: of those that have reigned before the champion the last one."""
+    reigned = Deployment.objects.select_related("judge").filter(
+        project=project, state=State.RETIRED, promoted_at__isnull=False, judge__pruned__isnull=True
+    )
+    return reigned.order_by("-retired_at", "-pk").first()
+
+
+def roll_back(project: Project, *, by: User) -> Deployment:
+    """Restore the former champion with what it said. Raises CannotReign if there is none."""
+    former = former_champion(project)
+    if former is None:
+        raise CannotReign("There is no former champion to return to.")
+    return crown(former, by=by)
+
+
+@transaction.atomic
+def shadow(deployment: Deployment, *, by: User | None) -> Deployment:
+    """Let a version judge beside the champion, and be weighed against it. Raises CannotReign for the champion."""
+    changed = (
+        Deployment.objects.filter(pk=deployment.pk)
+        .exclude(state__in=[State.CHAMPION, State.SHADOW])
+        .update(state=State.SHADOW, shadow_since=timezone.now(), weighed_of=[])
+    )
+    if not changed or hasattr(deployment.judge, "pruned"):
+        raise CannotReign(
+            f"{deployment.judge} cannot judge beside the champion: it reigns, does so already or is gone."
+        )
+    deployment.refresh_from_db()
+    audit.record("judge.shadow", deployment, by=by)
+    judging.request_project(deployment.project)
+    return deployment
+
+
+@transaction.atomic
+def retire(deployment: Deployment, *, by: User) -> None:
+    """Let a version rest; what it said stays. Raises CannotReign for the champion: another one must take over first."""
+    others = Deployment.objects.filter(pk=deployment.pk).exclude(state__in=[State.CHAMPION, State.RETIRED])
+    if not others.update(state=State.RETIRED, shadow_since=None):
+        raise CannotReign(f"{deployment.judge} reigns or rests already: promote another version, or roll back.")
+    JudgingRequest.objects.filter(pair__project=deployment.project_id, judge=deployment.judge_id).delete()
+    audit.record("judge.retire", deployment, by=by)
+
+
+def connect(project: Project, judge: JudgeVersion, *, counts: str, by: User) -> Deployment:
+    """Bring a judge that was not trained here into the project: as a shadow, until the gate or a person promotes it."""
+    with transaction.atomic():
+        deployment, created = Deployment.objects.get_or_create(
+            project=project, judge=judge, defaults={"state": State.RETIRED, "counts": counts}
+        )
+        audit.record("judge.connect", deployment, by=by)
+        return shadow(deployment, by=by) if created else deployment
+
+
+def weigh(deployment: Deployment) -> bool:
+    """Compare a shadow with the champion on the gate part, once both have judged it; True if that was done now.
+
+    Each by the method that counts for it. The decision is only written down: a person promotes a shadow.
+    """
+    champion = judging.champion_of(deployment.project)
+    if champion is None:
+        return False
+    compared = [champion.judge_id, *trust.fingerprint(champion), *trust.fingerprint(deployment)]
+    if deployment.weighed_of == compared:
+        return False
+    rows = [row for row in datasets.holdout_rows(deployment.project) if row.pair.part == Pair.Part.GATE]
+    if not rows:
+        return False
+    old, new = trust.counted(champion, rows), trust.counted(deployment, rows)
+    if min(len(old), len(new)) < len(rows):
+        return False
+    decision = gates.decide(
+        old,
+        new,
+        {str(row.pair.pk): as_choice(row.choice) for row in rows},
+        {str(row.pair.pk): row.pair.group_key for row in rows},
+        gold={str(row.pair.pk): as_choice(row.pair.gold) for row in rows if row.pair.gold in ("a", "b")},
+        lengths={str(row.pair.pk): (len(row.pair.response_a), len(row.pair.response_b)) for row in rows},
+    )
+    Deployment.objects.filter(pk=deployment.pk).update(gate=decision.to_json(), weighed_of=compared)
+    return True
+
+
+def _dethrone(project: Project) -> Deployment | None:
+    """The champion retires: what it has not judged yet is dropped, its flags and labels are withdrawn."""
+    retired = judging.champion_of(project)
+    if retired is not None:
+        Deployment.objects.filter(pk=retired.pk).update(state=State.RETIRED, retired_at=timezone.now())
+        JudgingRequest.objects.filter(pair__project=project, judge=retired.judge_id).delete()
+        flags.withdraw_judge(project)
+        judge_labels.withdraw(project)
+    return retired
+
+
+def _follow(project: Project) -> None:
+    """What a new champion brings about in the background."""
+    judging.request_project(project)
+    jobs.enqueue(jobs.REFRESH_PROJECT, project_id=project.pk)
+
+
+def _deploy(project: Project, judge: JudgeVersion, state: str, *, counts: str, gate: dict[str, Any]) -> Deployment:
+    fields: dict[str, Any] = {"state": state, "counts": counts, "gate": gate}
+    if state == State.CHAMPION:
+        fields["promoted_at"] = timezone.now()
+    deployment, _created = Deployment.objects.update_or_create(project=project, judge=judge, defaults=fields)
     return deployment

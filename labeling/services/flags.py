@@ -77,6 +77,12 @@ def refresh(pair: Pair) -> None:
     _write(pair, due, champion)
 
 
+def withdraw_judge(project: Project) -> int:
+    """Close every open flag that a judge raised, at once: it no longer reigns. Returns how many there were."""
+    raised = Flag.objects.filter(pair__project=project, state=State.OPEN, kind__in=BY_JUDGE)
+    return raised.update(state=State.OBSOLETE)
+
+
 def worth(kind: str, detail: Mapping[str, object]) -> float:
     """How much settling is worth, 0 to 1: about the chance that the label that stands is not right.
 

@@ -72,6 +72,8 @@ def sweep() -> dict[str, int]:
         deployments.ensure_champion(project)
         counts["asked"] += judging.request_project(project)
         _measure(project, only_if_stale=True)
+        for shadow in judging.shadows_of(project):
+            deployments.weigh(shadow)
     counts["refreshed"] = _refresh_forgotten()
     if judging.anything_waiting():
         for _ in range(max(queries.live_workers("judge"), 1) - judging.busy_workers()):

@@ -14,6 +14,7 @@ Verdicts = dict[int, tuple[str, float, int]]
 """By pair: the judge's choice, its calibrated confidence, and which judge it is."""
 
 Method = Consensus.Method
+_CHUNK = 5_000
 _WRITTEN = ["choice", "confidence", "method", "judge", "labels", "updated_at"]
 
 
@@ -44,6 +45,17 @@ def apply(project: Project, *, pairs: Collection[int] | None = None) -> int:
     touched = set(before) ^ set(wanted)
     close_settled(Pair.objects.filter(pk__in=touched), overlap=project.overlap)
     return len(wanted)
+
+
+@transaction.atomic
+def withdraw(project: Project) -> int:
+    """Take back every label of a judge, at once: it no longer reigns. Returns how many there were."""
+    written = Consensus.objects.filter(pair__project=project, method=Method.JUDGE)
+    pairs = list(written.values_list("pair_id", flat=True))
+    written.delete()
+    for start in range(0, len(pairs), _CHUNK):
+        close_settled(Pair.objects.filter(pk__in=pairs[start : start + _CHUNK]), overlap=project.overlap)
+    return len(pairs)
 
 
 def _verdicts(project: Project, champion: Deployment, pairs: Collection[int] | None) -> Verdicts:

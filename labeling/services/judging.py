@@ -6,10 +6,11 @@ from uuid import uuid4
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from genrm_engine import types as engine
+from genrm_engine.training.config import HEADS
 from labeling import jobs
 from labeling.models import Deployment, Judgement, JudgeVersion, JudgingRequest, Pair, Project, Rationale
 from labeling.models.judges import Method
@@ -24,20 +25,25 @@ MAX_ATTEMPTS = 5
 _BATCH = 2_000
 
 
-def methods_of(project: Project) -> tuple[Method, ...]:
-    """A quick score of every pair; rationales too unless the project wants none."""
-    return (Method.SCORE, Method.COT) if project.samples_per_order else (Method.SCORE,)
+def methods_of(project: Project, judge: JudgeVersion) -> tuple[Method, ...]:
+    """A quick score of every pair; rationales too unless the project wants none or the judge writes none."""
+    reasons = project.samples_per_order > 0 and judge.method not in HEADS
+    return (Method.SCORE, Method.COT) if reasons else (Method.SCORE,)
 
 
 def request_project(project: Project) -> int:
-    """Ask for every judgement of the project's champion that is missing; returns how many were asked for.
+    """Ask for every judgement of the project's champion and its shadows that is missing; returns how many.
 
-    New pairs go before those that an earlier judge has judged already.
+    New pairs go before those that an earlier judge has judged already. A shadow judges the hold-out, and the pairs
+    imported since it became one, by the method that counts for it, when nothing else waits.
     """
     champion = champion_of(project)
     if champion is None:
         return 0
-    asked = sum(_request(project, champion.judge, method) for method in methods_of(project))
+    asked = sum(_request(project, champion.judge, method) for method in methods_of(project, champion.judge))
+    for shadow in shadows_of(project):
+        beside = ~Q(part=Pair.Part.TRAIN) | Q(created_at__gte=shadow.shadow_since)
+        asked += _request(project, shadow.judge, Method(shadow.counts), where=beside, priority=Priority.SHADOW)
     if asked:
         jobs.enqueue(jobs.JUDGE)
     return asked
@@ -46,7 +52,7 @@ def request_project(project: Project) -> int:
 def person_waits(pair: Pair, champion: Deployment) -> None:
     """Put the pair's missing judgements at the head of the queue, because somebody looks at it right now."""
     made = set(Judgement.objects.filter(pair=pair, judge=champion.judge_id).values_list("method", flat=True))
-    missing = [method for method in methods_of(pair.project) if method not in made]
+    missing = [method for method in methods_of(pair.project, champion.judge) if method not in made]
     known = JudgingRequest.objects.filter(pair=pair, judge=champion.judge_id)
     raised = known.filter(state=State.WAITING).exclude(priority=Priority.PERSON_WAITING)
     changed = raised.update(priority=Priority.PERSON_WAITING)
@@ -195,15 +201,22 @@ def champion_of(project: Project) -> Deployment | None:
     return Deployment.objects.select_related("judge").filter(project=project, state=Deployment.State.CHAMPION).first()
 
 
+def shadows_of(project: Project) -> QuerySet[Deployment]:
+    """The judges that judge beside the champion."""
+    return Deployment.objects.select_related("judge").filter(project=project, state=Deployment.State.SHADOW)
+
+
 def _waiting() -> QuerySet[JudgingRequest]:
     return JudgingRequest.objects.select_related("pair").filter(state=State.WAITING).order_by("priority", "pk")
 
 
-def _request(project: Project, judge: JudgeVersion, method: Method) -> int:
+def _request(
+    project: Project, judge: JudgeVersion, method: Method, *, where: Q | None = None, priority: int | None = None
+) -> int:
     judged = Judgement.objects.filter(pair=OuterRef("pk"))
     asked = JudgingRequest.objects.filter(pair=OuterRef("pk"), judge=judge, method=method)
     missing = (
-        Pair.objects.filter(project=project)
+        Pair.objects.filter(where or Q(), project=project)
         .filter(~Exists(judged.filter(judge=judge, method=method)), ~Exists(asked))
         .annotate(again=Exists(judged.exclude(judge=judge)))
         .order_by("shuffle", "pk")
@@ -214,8 +227,8 @@ def _request(project: Project, judge: JudgeVersion, method: Method) -> int:
     total = 0
     batch: list[JudgingRequest] = []
     for pair_id, judged_before in list(missing.values_list("pk", "again")):
-        priority = again if judged_before else new
-        batch.append(JudgingRequest(pair_id=pair_id, judge=judge, method=method, priority=priority))
+        urgency = priority or (again if judged_before else new)
+        batch.append(JudgingRequest(pair_id=pair_id, judge=judge, method=method, priority=urgency))
         if len(batch) == _BATCH:
             total += len(JudgingRequest.objects.bulk_create(batch, ignore_conflicts=True))
             batch = []

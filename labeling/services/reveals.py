@@ -101,7 +101,7 @@ def _judged(pair: Pair, champion: Deployment, *, swapped: bool, label: Label | N
         agrees=counted.winner == label.choice if label is not None and label.choice in ("a", "b") else None,
         rationale=rationale,
         rationale_note=note,
-        rationale_waiting="cot" not in made and pair.project.samples_per_order > 0,
+        rationale_waiting="cot" not in made and "cot" in judging.methods_of(pair.project, champion.judge),
         judge=champion.judge.name,
         method=counted.method,
         trusted=champion.trusted,

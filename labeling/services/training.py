@@ -1,8 +1,9 @@
 """Training runs as rows: ask for one, take it, report on it, end it. The worker runs the engine; nothing here does."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, cast
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -10,22 +11,31 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from genrm_engine.training.config import BATCH_SIZE, EPOCHS, TrainConfig
+from genrm_engine.training.config import BATCH_SIZE, EPOCHS, HEADS, TrainConfig, TrainMethod
 from labeling import jobs
 from labeling.errors import CannotRetrain, RunNotActive
-from labeling.models import Pair, Project, TrainingRun
+from labeling.models import Deployment, JudgeVersion, Pair, Project, TrainedPair, TrainingRun
 from labeling.models.judges import Method
 from labeling.services import audit, datasets, judging
 
 LEAST_TRAINING = 40
+"""Labelled pairs that may train, old and new together."""
+LEAST_NEW = 10
+"""Of them pairs that are new to the judge which is trained further, if it was trained on the others."""
 LEAST_GATE = 15
 MAX_ATTEMPTS = 10
 """A restart of the installation in the middle of a run counts as one."""
 
-COUNTS = {"genrm": Method.SCORE, "star-dpo": Method.COT}
+COUNTS = {
+    "star-dpo": Method.COT,
+    "star-sft": Method.COT,
+    "genrm": Method.SCORE,
+    "bradley-terry": Method.SCORE,
+    "grpo": Method.COT,
+}
 """The method by which a judge made this way is measured, and by which its judgements count."""
 
-SECONDS_PER_PAIR = {"genrm": 5.0, "star-dpo": 7.5}
+SECONDS_PER_PAIR = {"star-dpo": 7.5, "star-sft": 6.0, "genrm": 5.0, "bradley-terry": 4.0, "grpo": 20.0}
 """A first guess on two CPU cores, until a run of the installation has ended."""
 
 LEAST_STEPS, MOST_EPOCHS = 200, 3.0
@@ -36,38 +46,79 @@ State = TrainingRun.State
 
 @dataclass(frozen=True)
 class Readiness:
-    """Whether a run can start, and what to expect of it."""
+    """Whether a run can start, and what to expect of it.
+
+    ``missing`` are sentences, ``methods`` pairs of value and label with the seconds to expect. Of the
+    ``labelled_pairs`` that may train, ``training_pairs`` are new to the judge ``origin`` that is trained further;
+    ``replay_pairs`` of the older ones are repeated.
+    """
 
     missing: list[str]
+    origin: JudgeVersion | None
+    labelled_pairs: int
     training_pairs: int
+    replay_pairs: int
     holdout_pairs: int
     gate_pairs: int
     methods: list[tuple[str, str, int]]
 
 
-def readiness(project: Project) -> Readiness:
-    """What stands between the project and a training run, as sentences; `methods` with the seconds to expect."""
-    training, holdout = datasets.training_rows(project), datasets.holdout_rows(project)
+def readiness(project: Project, *, method: str = "") -> Readiness:
+    """What stands between the project and a training run by ``method`` (empty: by the project's)."""
+    champion = judging.champion_of(project)
+    origin = origin_of(project, champion, method=method or project.retrain_method) if champion else None
+    rows, holdout = datasets.training_rows(project), datasets.holdout_rows(project)
+    new, older = divided(rows, origin, project)
     gate = [row for row in holdout if row.pair.part == Pair.Part.GATE]
-    missing = _missing(project, len(training), len(gate))
+    replay = min(len(older), round(project.replay_share * len(new)))
     return Readiness(
-        missing=missing,
-        training_pairs=len(training),
+        missing=_missing(project, champion, origin, len(rows), len(new), len(gate)),
+        origin=origin,
+        labelled_pairs=len(rows),
+        training_pairs=len(new),
+        replay_pairs=replay,
         holdout_pairs=len(holdout),
         gate_pairs=len(gate),
         methods=[
-            (value, label, expected_seconds(value, len(training))) for value, label in Project.RetrainMethod.choices
+            (value, label, expected_seconds(value, len(new) + replay)) for value, label in Project.RetrainMethod.choices
         ],
     )
 
 
+def origin_of(project: Project, champion: Deployment, *, method: str) -> JudgeVersion:
+    """The judge whose weights a run starts from: the champion, or by the project's policy the first of its line.
+
+    Of a champion that cannot be trained here, the judge that the project began with. A reward model cannot learn to
+    write: other methods start from its newest ancestor that can.
+    """
+    judge = champion.judge if champion.judge.trainable else _first_trainable(project) or champion.judge
+    line = datasets.ancestry(judge)
+    if project.retrain_from == Project.RetrainFrom.BASE:
+        return line[-1]
+    return line[0] if method in HEADS else next((one for one in line if one.method not in HEADS), line[-1])
+
+
+def divided(
+    rows: list[datasets.LabelledRow], origin: JudgeVersion | None, project: Project
+) -> tuple[list[datasets.LabelledRow], list[datasets.LabelledRow]]:
+    """The rows that are new to the judge that a run starts from, and the older ones."""
+    seen = datasets.trained_by(origin, project) if origin is not None else set()
+    return [row for row in rows if row.pair.pk not in seen], [row for row in rows if row.pair.pk in seen]
+
+
+def _first_trainable(project: Project) -> JudgeVersion | None:
+    first = Deployment.objects.select_related("judge").filter(project=project, judge__trainable=True).order_by("pk")
+    return next((one.judge for one in first), None)
+
+
 def expected_seconds(method: str, training_pairs: int) -> int:
-    """How long a run will take: as the installation's newest one of this method, per training pair."""
+    """How long a run will take: as the installation's newest one of this method, per pair trained on."""
     done = TrainingRun.objects.filter(method=method, state__in=[State.PROMOTED, State.REJECTED], training_pairs__gt=0)
     last = done.order_by("-pk").first()
     per_pair = SECONDS_PER_PAIR[method]
     if last is not None and last.started_at and last.finished_at:
-        per_pair = (last.finished_at - last.started_at).total_seconds() / last.training_pairs
+        took = (last.finished_at - last.started_at).total_seconds()
+        per_pair = took / (last.training_pairs + last.replay_pairs)
     return round(per_pair * training_pairs)
 
 
@@ -75,9 +126,9 @@ def request_run(project: Project, *, method: str, trigger: str, by: User | None 
     """Queue a retraining of the champion. Raises CannotRetrain with what is missing; one run at a time per project."""
     if method not in COUNTS:
         raise CannotRetrain(f"method: {method!r} is not one of {', '.join(COUNTS)}")
-    ready = readiness(project)
+    ready = readiness(project, method=method)
     champion = judging.champion_of(project)
-    if ready.missing or champion is None:
+    if ready.missing or champion is None or ready.origin is None:
         raise CannotRetrain(" ".join(ready.missing))
     try:
         with transaction.atomic():
@@ -87,8 +138,10 @@ def request_run(project: Project, *, method: str, trigger: str, by: User | None 
                 requested_by=by,
                 method=method,
                 start=champion.judge,
-                config=_config(project, method, champion.judge.weights, ready.training_pairs),
+                origin=ready.origin,
+                config=_config(project, method, ready.origin.weights, ready.training_pairs + ready.replay_pairs),
                 training_pairs=ready.training_pairs,
+                replay_pairs=ready.replay_pairs,
                 holdout_pairs=ready.holdout_pairs,
                 blind_labels=datasets.blind_labels(project).count(),
                 message="Waiting for the training worker",
@@ -122,7 +175,7 @@ def take(run_id: int, *, lease: str) -> TrainingRun | None:
     if not taken:
         return None
     TrainingRun.objects.filter(pk=run_id, started_at=None).update(started_at=now)
-    run = TrainingRun.objects.select_related("project", "start").get(pk=run_id)
+    run = TrainingRun.objects.select_related("project", "start", "origin").get(pk=run_id)
     if run.attempts > MAX_ATTEMPTS:
         fail(run, "The run's worker died again and again; see the log of the training worker.")
         return None
@@ -144,6 +197,12 @@ def report(run: TrainingRun, **fields: Any) -> None:
     for name, value in fields.items():
         setattr(run, name, value)
     TrainingRun.objects.filter(pk=run.pk, lease=run.lease).update(**fields)
+
+
+def trains_on(run: TrainingRun, pairs: Collection[int]) -> None:
+    """Note the pairs that are new to the run's judge: a later run from it counts them as old."""
+    rows = [TrainedPair(run=run, pair_id=pair) for pair in pairs]
+    TrainedPair.objects.bulk_create(rows, batch_size=1_000, ignore_conflicts=True)
 
 
 def finish(run: TrainingRun, state: str, message: str, **fields: Any) -> bool:
@@ -168,16 +227,35 @@ def waiting_runs() -> list[int]:
 
 
 def apply_policies() -> list[TrainingRun]:
-    """Start a run wherever a project's policy asks for one: n new blind labels since the last run was asked for."""
+    """Start a run wherever a project's policy asks for one: enough new blind labels, or so many days gone by."""
     started = []
-    for project in Project.objects.filter(retrain_after__isnull=False):
-        if new_blind_labels(project) < (project.retrain_after or 0):
+    asked = Q(retrain_after__isnull=False) | Q(retrain_every_days__isnull=False)
+    for project in Project.objects.filter(asked):
+        trigger = _due(project)
+        if trigger is None:
             continue
         try:
-            started.append(request_run(project, method=project.retrain_method, trigger=TrainingRun.Trigger.POLICY))
+            started.append(request_run(project, method=project.retrain_method, trigger=trigger))
         except CannotRetrain:
             continue
     return started
+
+
+def next_by_schedule(project: Project) -> datetime | None:
+    """When the schedule asks for the next run: so many days after the last one was asked for; None without one."""
+    if project.retrain_every_days is None:
+        return None
+    last = TrainingRun.objects.filter(project=project).order_by("-pk").first()
+    since = last.created_at if last is not None else project.created_at
+    return since + timedelta(days=project.retrain_every_days)
+
+
+def _due(project: Project) -> str | None:
+    """What asks for a run of this project now, if anything does."""
+    if project.retrain_after is not None and new_blind_labels(project) >= project.retrain_after:
+        return TrainingRun.Trigger.POLICY
+    at = next_by_schedule(project)
+    return TrainingRun.Trigger.SCHEDULE if at is not None and at <= timezone.now() else None
 
 
 def new_blind_labels(project: Project) -> int:
@@ -186,15 +264,20 @@ def new_blind_labels(project: Project) -> int:
     return datasets.blind_labels(project).count() - (last.blind_labels if last else 0)
 
 
-def _missing(project: Project, training: int, gate: int) -> list[str]:
+def _missing(
+    project: Project, champion: Deployment | None, origin: JudgeVersion | None, labelled: int, new: int, gate: int
+) -> list[str]:
     missing: list[str] = []
-    champion = judging.champion_of(project)
-    if champion is None:
+    if champion is None or origin is None:
         missing.append("The project has no judge yet.")
-    elif not champion.judge.trainable:
-        missing.append(f"The judge {champion.judge} cannot be trained here: it is not a local model.")
-    if training < LEAST_TRAINING:
-        missing.append(f"Label {LEAST_TRAINING - training} more pairs for training ({training} of {LEAST_TRAINING}).")
+    elif not origin.trainable:
+        missing.append(f"The judge {origin} cannot be trained here: it is not a local model.")
+    elif hasattr(origin, "pruned"):
+        missing.append(f"The weights of {origin} were deleted: start from the judge that the project began with.")
+    if labelled < LEAST_TRAINING:
+        missing.append(f"Label {LEAST_TRAINING - labelled} more pairs for training ({labelled} of {LEAST_TRAINING}).")
+    elif new < labelled and new < LEAST_NEW:
+        missing.append(f"Label {LEAST_NEW - new} more pairs that {origin} has not been trained on ({new} so far).")
     if gate < LEAST_GATE:
         missing.append(
             f"Label {LEAST_GATE - gate} more hold-out pairs for the gate ({gate} of {LEAST_GATE}); "
@@ -207,12 +290,14 @@ def _missing(project: Project, training: int, gate: int) -> list[str]:
 
 def _config(project: Project, method: str, weights: str, pairs: int) -> dict[str, Any]:
     config = TrainConfig(
-        method="genrm" if method == "genrm" else "star-dpo",
+        method=cast("TrainMethod", method),
         epochs=_epochs(pairs) if method == "genrm" else None,
         model=weights,
         device=settings.ENV.device,
         threads=settings.ENV.train_threads or None,
         rubric=judging.rubric_of(project),
+        soft_labels=project.retrain_labels == Project.RetrainLabels.SOFT,
+        replay_share=project.replay_share,
     )
     return config.resolved().to_json()
 

@@ -29,7 +29,7 @@ def measure(deployment: Deployment) -> bool:
     and the same winner after the swap in at least half of the pairs. The calibration and the confidence from which on
     the judge may label alone are brought up to date too.
     """
-    measured_of = _fingerprint(deployment)
+    measured_of = fingerprint(deployment)
     rows = holdout_rows(deployment.project)
     judged = counted(deployment, rows)
     figures = _figures(judged, rows)
@@ -53,10 +53,11 @@ def measure(deployment: Deployment) -> bool:
 
 def is_stale(deployment: Deployment) -> bool:
     """Whether hold-out labels or judgements have come, gone or changed since the deployment was measured."""
-    return bool(deployment.measured_of != _fingerprint(deployment))
+    return bool(deployment.measured_of != fingerprint(deployment))
 
 
-def _fingerprint(deployment: Deployment) -> list[int]:
+def fingerprint(deployment: Deployment) -> list[int]:
+    """Changes whenever hold-out labels or the deployment's judgements of them come, go or change."""
     held_out = ~Q(pair__part=Pair.Part.TRAIN)
     labels = Label.objects.filter(held_out, pair__project=deployment.project_id).aggregate(
         count=Count("pk"), last=Max("pk"), withdrawn=Count("pk", filter=Q(withdrawn=True))

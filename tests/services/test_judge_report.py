@@ -116,7 +116,8 @@ def trained(project: Project, start: JudgeVersion, labels: int, accuracies: tupl
     """A run that has ended, with its candidate."""
     candidate = JudgeVersionFactory.create(parent=start)
     TrainingRun.objects.create(
-        project=project, trigger="button", method="genrm", state="promoted", start=start, candidate=candidate,
+        project=project, trigger="button", method="genrm", state="promoted", start=start, origin=start,
+        candidate=candidate,
         training_pairs=labels,
         metrics={"champion": {"all": figures(accuracies[0])}, "candidate": {"all": figures(accuracies[1])}},
     )  # fmt: skip

@@ -72,7 +72,7 @@ def test_one_active_run_per_project_also_in_the_database(ready: Project) -> None
     with pytest.raises(CannotRetrain, match="already active"):
         requested(ready)
     with pytest.raises(IntegrityError), transaction.atomic():
-        TrainingRun.objects.create(project=ready, trigger="api", method="genrm", start=run.start)
+        TrainingRun.objects.create(project=ready, trigger="api", method="genrm", start=run.start, origin=run.start)
 
 
 def test_training_uses_blind_first_verdicts_and_never_the_holdout(champion: Deployment, dora: User) -> None:
@@ -165,6 +165,7 @@ def test_the_expected_time_follows_the_installations_last_run(ready: Project, ju
         trigger="api",
         method="genrm",
         start=judge,
+        origin=judge,
         state=State.REJECTED,
         training_pairs=10,
         started_at=now - timedelta(seconds=300),

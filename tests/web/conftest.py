@@ -41,6 +41,8 @@ def held(project: Project, bob: User) -> Claim:
 def world(project: Project, bob: User, held: Claim, champion: Deployment) -> World:
     done = factories.ClaimFactory.create(pair=factories.PairFactory.create(project=project), annotator=bob)
     label = labels.commit_label(done, choice="left")
-    run = TrainingRun.objects.create(project=project, trigger="button", method="genrm", start=champion.judge)
+    run = TrainingRun.objects.create(
+        project=project, trigger="button", method="genrm", start=champion.judge, origin=champion.judge
+    )
     batch = ImportBatch.objects.create(project=project, filename="pairs.jsonl", sha256="0")
     return World(project, held, label, label.pair, run, batch)

@@ -184,7 +184,12 @@ def test_the_page_says_whose_labels_may_have_trained_the_champion(as_dora: Clien
     compare(champion)
     assert "on all pairs outside the hold-out: none of their labels trained it" in words(as_dora)
     TrainingRun.objects.create(
-        project=champion.project, trigger="button", method="genrm", start=champion.judge, candidate=champion.judge
+        project=champion.project,
+        trigger="button",
+        method="genrm",
+        start=champion.judge,
+        origin=champion.judge,
+        candidate=champion.judge,
     )
     page = words(as_dora)
     assert "on audit pairs alone: other pairs’ labels may have trained it" in page
@@ -217,7 +222,7 @@ def test_a_learning_curve_is_said_with_its_interval(as_dora: Client, champion: D
         candidate = factories.JudgeVersionFactory.create(parent=judge)
         figures = {"n": 90, "accuracy": accuracy, "accuracy_low": accuracy - 0.1, "accuracy_high": accuracy + 0.1}
         TrainingRun.objects.create(
-            project=champion.project, trigger="button", method="genrm", start=judge, candidate=candidate,
+            project=champion.project, trigger="button", method="genrm", start=judge, origin=judge, candidate=candidate,
             training_pairs=labels, state="rejected", metrics={"champion": {}, "candidate": {"all": figures}},
         )  # fmt: skip
     found = planner.more_labels(judge_report.history_of(champion.project), 300, now=0)
