@@ -3,7 +3,7 @@ BIN := .venv/bin
 QUICK := not browser and not slow and not serving
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format e2e starter clean
+.PHONY: help run test lint format e2e rounds starter clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ \t/'
@@ -39,6 +39,11 @@ e2e: export HF_HUB_OFFLINE := 1
 e2e: ## Play a whole team through the running product, on real labels (E2E=--short: at most ten minutes)
 	@$(PYTHON) scripts/setup_env.py test
 	$(BIN)/python benchmarks/whole_team.py $(E2E)
+
+rounds: export HF_HUB_OFFLINE := 1
+rounds: ## Play three periodic retrainings through the running product, some hours (ROUNDS="--set demo", ROUNDS=--short)
+	@$(PYTHON) scripts/setup_env.py test
+	$(BIN)/python benchmarks/rounds.py $(ROUNDS)
 
 starter: ## Train the starter judge again and take it over (an hour on two cores)
 	@$(PYTHON) scripts/setup_env.py test

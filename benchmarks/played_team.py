@@ -1,4 +1,4 @@
-"""People played through the running product: sessions that send its forms, and the product they work in."""
+"""People played through the running product: sessions that send its forms, a team of them, the product they work in."""
 
 import json
 import os
@@ -8,22 +8,31 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 
+if TYPE_CHECKING:
+    from labeling.models import Deployment
+
 ROOT = Path(__file__).resolve().parents[1]
 PASSWORD = "a-password-of-a-played-person"
+MIRROR = {"a": "b", "b": "a"}
+SHOWN = {"a": "left", "b": "right"}
+
+Row = dict[str, Any]
 
 
 class Person:
     """Somebody at a browser: a session, and forms sent with their token."""
 
     def __init__(self, url: str, name: str) -> None:
-        self.http = httpx2.Client(base_url=url, timeout=120, follow_redirects=True)
+        kept = httpx2.Limits(keepalive_expiry=1)  # for less long than the server keeps an idle connection
+        self.http = httpx2.Client(base_url=url, timeout=120, follow_redirects=True, limits=kept)
         self.get("/login/")
         self.post("/login/", username=name, password=PASSWORD)
 
@@ -76,6 +85,12 @@ class Product:
             self.process.send_signal(signal.SIGINT)
             self.process.wait(60)
 
+    def shell(self, code: str) -> None:
+        """Run code in the product's own environment: what it changes is followed up by the product's workers."""
+        subprocess.run(
+            [sys.executable, "manage.py", "shell", "--verbosity", "0", "--command", code], cwd=ROOT, check=True
+        )
+
     @contextmanager
     def step(self, name: str) -> Iterator[dict[str, Any]]:
         """Time a step and keep what is said about it."""
@@ -93,3 +108,112 @@ class Product:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"waited in vain for {what}:\n{self.log.read_text()[-3000:]}")
             time.sleep(1)
+
+
+class Team:
+    """Annotators who say what a file says, an adjudicator who knows its consensus and a manager, in one project."""
+
+    def __init__(self, product: Product, slug: str, annotators: Sequence[str], rows: list[Row]) -> None:
+        """``rows`` hold the ``labels`` of each annotator and the consensus ``gold`` beside their ``id``."""
+        self.product, self.slug, self.annotators = product, slug, annotators
+        self.said = {str(row["id"]): {one["annotator"]: one["choice"] for one in row["labels"]} for row in rows}
+        self.gold = {str(row["id"]): str(row["gold"]) for row in rows}
+
+    def found(self, **settings: Any) -> None:
+        """The team's members and its project, with these settings."""
+        from django.contrib.auth.models import User
+
+        from labeling.models import Member, Project
+
+        Project.objects.all().delete()  # the demo would be judged too
+        self.project = Project.objects.create(
+            slug=self.slug, name="A team", overlap=len(self.annotators), reveal=Project.Reveal.NEVER, **settings
+        )
+        roles = {"manager": "manager", "adjudicator": "adjudicator", **dict.fromkeys(self.annotators, "annotator")}
+        for name, role in roles.items():
+            user = User.objects.create_user(name, password=PASSWORD)
+            Member.objects.create(project=self.project, user=user, role=role)
+        self.people = {name: Person(self.product.url, name) for name in roles}
+
+    def import_pairs(self, rows: list[Row]) -> dict[str, int]:
+        """Import what is to be labelled, as a file; how many pairs were drawn for what."""
+        from labeling.models import Pair
+
+        lines = "\n".join(json.dumps(row) for row in rows)
+        self.people["manager"].post(f"/p/{self.slug}/import/", file=lines.encode())
+        pairs = Pair.objects.filter(project=self.project)
+        assert pairs.count() == len(rows), "every row is a pair"
+        drawn = pairs.values_list("part", "audit")
+        return dict(Counter((part or "training") + (", audit" if audit else "") for part, audit in drawn))
+
+    def wait_until_judged(self) -> "Deployment":
+        """The champion, once it has judged every pair, and its figures are of all hold-out labels."""
+        from labeling.models import Judgement, Pair
+        from labeling.services import trust
+        from labeling.services.judging import champion_of
+
+        champion = champion_of(self.project)
+        assert champion is not None, "the import made one"
+        judged = Judgement.objects.filter(judge=champion.judge, pair__project=self.project, method=champion.counts)
+        pairs = Pair.objects.filter(project=self.project).count()
+        self.product.wait(lambda: judged.count() >= pairs, "the judge's labels", 3600)
+
+        def measured() -> bool:
+            champion.refresh_from_db()
+            return not trust.is_stale(champion)
+
+        self.product.wait(measured, "the judge's figures", 300)
+        return champion
+
+    def label_next(self, name: str) -> str | None:
+        """The annotator labels the next pair as the file says; why it came, or None if nothing is left for them."""
+        from labeling.models import Claim
+
+        claim_id = self.people[name].next_claim(self.slug)
+        if claim_id is None:
+            return None
+        claim = Claim.objects.select_related("pair").get(pk=claim_id)
+        choice = self.said[claim.pair.external_id][name]
+        stored = MIRROR.get(choice, choice) if claim.swapped else choice
+        verdict = SHOWN.get(stored, stored)
+        self.people[name].post(f"/claims/{claim_id}/label/", verdict=verdict, seconds="12")
+        return str(claim.reason)
+
+    def wait_for_consensus(self) -> None:
+        """Every labelled pair has its consensus."""
+        from labeling.models import Pair
+
+        labelled = Pair.objects.filter(project=self.project, labels__isnull=False)
+        waiting = labelled.filter(consensus__isnull=True)
+        self.product.wait(lambda: not waiting.exists(), "every consensus", 600)
+
+    def token(self, *, scope: str) -> str:
+        """A new API token of the manager."""
+        from django.contrib.auth.models import User
+
+        from labeling.services import tokens
+
+        return tokens.create_token(User.objects.get(username="manager"), name="played team", scope=scope)
+
+    def exported(self, source: str, *, token: str) -> list[Row]:
+        """The labels of a source as they leave through REST."""
+        path = f"/api/v1/projects/{self.slug}/labels?source={source}&profile=full"
+        answer = self.people["manager"].http.get(path, headers={"Authorization": f"Bearer {token}"})
+        answer.raise_for_status()
+        return [json.loads(line) for line in answer.text.splitlines()]
+
+
+def standing(champion: "Deployment") -> dict[str, Any]:
+    """What is known of a judge, in short."""
+    from labeling.models import Consensus
+
+    measured, thresholds = champion.measured, champion.thresholds
+    names = ("n", "accuracy", "accuracy_low", "accuracy_high", "consistency", "longer_wins", "ece")
+    return {
+        "judge": champion.judge.name,
+        "trusted": champion.trusted,
+        **{name: measured.get(name) for name in names},
+        "temperature": champion.calibration.get("temperature"),
+        "selection": {name: value for name, value in thresholds.items() if name != "tested"},
+        "labels_of_the_judge_alone": Consensus.objects.filter(judge=champion.judge).count(),
+    }

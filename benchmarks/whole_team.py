@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.played_team import PASSWORD, Person, Product  # noqa: E402
+from benchmarks.played_team import Product, Team, standing  # noqa: E402
 from benchmarks.team_plan import FULL, SHORT, SLUG, Plan, Row, as_imported, choose, power  # noqa: E402
 
 if TYPE_CHECKING:
@@ -36,69 +36,26 @@ if TYPE_CHECKING:
 
 ANNOTATORS = ("annotator1", "annotator2", "annotator3")
 RESULT = ROOT / "benchmarks" / "results"
-MIRROR = {"a": "b", "b": "a"}
-SHOWN = {"a": "left", "b": "right"}
 
 
-class Play:
+class Play(Team):
     """The team's work on its project."""
 
     def __init__(self, product: Product, plan: Plan, rows: list[Row]) -> None:
-        self.product, self.plan = product, plan
-        self.said = {str(row["id"]): {one["annotator"]: one["choice"] for one in row["labels"]} for row in rows}
-        self.gold = {str(row["id"]): str(row["gold"]) for row in rows}
+        super().__init__(product, SLUG, ANNOTATORS, rows)
+        self.plan = plan
 
     def set_up(self) -> None:
         """The team's members and its project, with the settings that the plan names."""
-        from django.contrib.auth.models import User
-
-        from labeling.models import Member, Project
-
-        Project.objects.all().delete()  # the demo would be judged too
         plan = self.plan
-        self.project = Project.objects.create(
-            slug=SLUG, name="A team", overlap=len(ANNOTATORS), reveal=Project.Reveal.NEVER, samples_per_order=0,
-            holdout_share=plan.holdout_share, audit_share=plan.audit_share, wished_agreement=plan.wished_agreement,
-            judge_labels=True,
+        self.found(
+            samples_per_order=0, holdout_share=plan.holdout_share, audit_share=plan.audit_share,
+            wished_agreement=plan.wished_agreement, judge_labels=True,
         )  # fmt: skip
-        roles = {"manager": "manager", "adjudicator": "adjudicator", **dict.fromkeys(ANNOTATORS, "annotator")}
-        for name, role in roles.items():
-            user = User.objects.create_user(name, password=PASSWORD)
-            Member.objects.create(project=self.project, user=user, role=role)
-        self.people = {name: Person(self.product.url, name) for name in roles}
-
-    def import_pairs(self, rows: list[Row]) -> dict[str, int]:
-        from labeling.models import Pair
-
-        lines = "\n".join(json.dumps(as_imported(row)) for row in rows)
-        self.people["manager"].post(f"/p/{SLUG}/import/", file=lines.encode())
-        pairs = Pair.objects.filter(project=self.project)
-        assert pairs.count() == len(rows), "every row is a pair"
-        drawn = pairs.values_list("part", "audit")
-        return dict(Counter((part or "training") + (", audit" if audit else "") for part, audit in drawn))
-
-    def wait_until_judged(self) -> "Deployment":
-        """The champion, once it has judged every pair, and its figures are of all hold-out labels."""
-        from labeling.models import Judgement, Pair
-        from labeling.services import trust
-        from labeling.services.judging import champion_of
-
-        champion = champion_of(self.project)
-        assert champion is not None, "the import made one"
-        judged = Judgement.objects.filter(judge=champion.judge, pair__project=self.project, method=champion.counts)
-        pairs = Pair.objects.filter(project=self.project).count()
-        self.product.wait(lambda: judged.count() >= pairs, "the judge's labels", 3600)
-
-        def measured() -> bool:
-            champion.refresh_from_db()
-            return not trust.is_stale(champion)
-
-        self.product.wait(measured, "the judge's figures", 300)
-        return champion
 
     def label(self, share: float) -> dict[str, Any]:
         """Three annotators in turn, until so many of the routed pairs were shown; the reasons why pairs came."""
-        from labeling.models import Claim, Label, Pair
+        from labeling.models import Label, Pair
         from labeling.services.claims import ROUTED
 
         routed = Pair.objects.filter(ROUTED, project=self.project)
@@ -107,25 +64,14 @@ class Play:
         left = list(ANNOTATORS)
         while left and routed.filter(claims__isnull=False).distinct().count() < most:
             for name in tuple(left):
-                claim_id = self.people[name].next_claim(SLUG)
-                if claim_id is None:
+                reason = self.label_next(name)
+                if reason is None:
                     left.remove(name)
-                    continue
-                claim = Claim.objects.select_related("pair").get(pk=claim_id)
-                choice = self.said[claim.pair.external_id][name]
-                stored = MIRROR.get(choice, choice) if claim.swapped else choice
-                verdict = SHOWN.get(stored, stored)
-                self.people[name].post(f"/claims/{claim_id}/label/", verdict=verdict, seconds="12")
-                reasons[claim.reason] += 1
+                else:
+                    reasons[reason] += 1
+        self.wait_for_consensus()
         labels = Label.objects.filter(pair__project=self.project)
-        self.product.wait(lambda: not self._waiting(), "every consensus", 600)
         return {"labels": labels.count(), "asked_for": dict(reasons), "routed_pairs_shown": most}
-
-    def _waiting(self) -> bool:
-        from labeling.models import Pair
-
-        labelled = Pair.objects.filter(project=self.project, labels__isnull=False)
-        return labelled.filter(consensus__isnull=True).exists()
 
     def settle(self) -> dict[str, int]:
         """The adjudicator settles every open flag by the file's consensus."""
@@ -157,17 +103,9 @@ class Play:
 
     def export(self) -> dict[str, Any]:
         """What leaves through REST as the judge's own, beside the labels of people that were never used."""
-        from django.contrib.auth.models import User
-
         from labeling.models import ApiToken
-        from labeling.services import tokens
 
-        manager = User.objects.get(username="manager")
-        secret = tokens.create_token(manager, name="export", scope=ApiToken.Scope.READ)
-        path = f"/api/v1/projects/{SLUG}/labels?source=consensus&profile=full"
-        answer = self.people["manager"].http.get(path, headers={"Authorization": f"Bearer {secret}"})
-        answer.raise_for_status()
-        rows = [json.loads(line) for line in answer.text.splitlines()]
+        rows = self.exported("consensus", token=self.token(scope=ApiToken.Scope.READ))
         alone = {row["id"]: row["choice"] for row in rows if row["provenance"]["method"] == "judge"}
         return {
             "rows": len(rows),
@@ -224,7 +162,7 @@ def play(product: Product, plan: Plan, data: list[Row], imported: list[Row], uns
     with product.step("set up"):
         team.set_up()
     with product.step("import") as said:
-        said["drawn"] = team.import_pairs(imported)
+        said["drawn"] = team.import_pairs([as_imported(row) for row in imported])
     with product.step("pre-label") as said:
         said["judge"] = team.wait_until_judged().judge.name
     with product.step("three annotators label") as said:
@@ -249,22 +187,6 @@ def play(product: Product, plan: Plan, data: list[Row], imported: list[Row], uns
         champion = team.wait_until_judged()
         said.update(standing(champion))
         said.update(team.unseen(champion, unseen))
-
-
-def standing(champion: "Deployment") -> dict[str, Any]:
-    """What is known of a judge, in short."""
-    from labeling.models import Consensus
-
-    measured, thresholds = champion.measured, champion.thresholds
-    names = ("n", "accuracy", "accuracy_low", "accuracy_high", "consistency", "longer_wins", "ece")
-    return {
-        "judge": champion.judge.name,
-        "trusted": champion.trusted,
-        **{name: measured.get(name) for name in names},
-        "temperature": champion.calibration.get("temperature"),
-        "selection": {name: value for name, value in thresholds.items() if name != "tested"},
-        "labels_of_the_judge_alone": Consensus.objects.filter(judge=champion.judge).count(),
-    }
 
 
 def main() -> None:

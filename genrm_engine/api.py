@@ -21,6 +21,7 @@ from genrm_engine.evaluation.run import measure
 from genrm_engine.judge import judge
 from genrm_engine.progress import Progress
 from genrm_engine.training.config import TrainConfig
+from genrm_engine.training.tracking import Tracking
 from genrm_engine.types import BackendKind, BackendSpec, Judgement, JudgeSettings, LabelledPair, Pair
 
 HOME = Path(".tandem")
@@ -69,13 +70,18 @@ def load_judge(
 
 
 def train(
-    config: TrainConfig, rows: Sequence[LabelledPair], out: Path, *, older: Sequence[LabelledPair] = ()
+    config: TrainConfig, rows: Sequence[LabelledPair], out: Path, *, older: Sequence[LabelledPair] = (), track: str = ""
 ) -> dict[str, Any]:
     """Train a judge; it is written to ``out/judge``. Returns what ``run.json`` there holds.
 
     Progress goes to ``out/progress.jsonl``; a file ``out/cancel`` ends the run (Cancelled); a killed run, called again,
-    goes on from its last checkpoint. ``older`` labels are mixed in by ``config.replay_share``.
+    goes on from its last checkpoint. ``older`` labels are mixed in by ``config.replay_share``. The curves also go to
+    ``track``: ``tensorboard:FOLDER`` or ``mlflow:FOLDER-OR-ADDRESS``.
     """
     from genrm_engine.training.run import train as run
+    from genrm_engine.training.trackers import tracked
 
-    return run(config, rows, out, progress=Progress(out), older=older)
+    tracking = Tracking.parse(track, name=out.resolve().name) if track else None
+    progress = Progress(out)
+    with tracked(tracking, config, out, progress):
+        return run(config, rows, out, progress=progress, older=older)

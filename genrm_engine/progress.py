@@ -22,6 +22,8 @@ class Progress:
         self.file = out / "progress.jsonl"
         self.cancel_file = out / "cancel"
         self.echo = echo
+        self.listening: Callable[[str], Any] | None = None
+        """Makes the callback by which a stage's trainer tells its steps to others too (``training.trackers``)."""
 
     def say(self, phase: str, fraction: float, message: str, **known: Any) -> None:
         if self.silent:

@@ -5,7 +5,19 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import Http404
 
-from labeling.models import Claim, ImportBatch, Label, Member, Pair, Project, SavedFilter, TrainingRun
+from labeling.models import (
+    Claim,
+    DatasetVersion,
+    Deployment,
+    ImportBatch,
+    JudgeTrial,
+    Label,
+    Member,
+    Pair,
+    Project,
+    SavedFilter,
+    TrainingRun,
+)
 
 Role = Member.Role
 AnyUser = User | AbstractBaseUser | AnonymousUser
@@ -35,6 +47,15 @@ def projects_for(user: AnyUser) -> QuerySet[Project]:
     if user.is_superuser:
         return Project.objects.all()
     return Project.objects.filter(members__user=user)
+
+
+def adjudicated_by(user: AnyUser) -> QuerySet[Project]:
+    """The projects in which a user is at least an adjudicator."""
+    found = projects_for(user)
+    if not isinstance(user, User) or user.is_superuser:
+        return found
+    roles = [role for role in Role if RANK[role] >= RANK[Role.ADJUDICATOR]]
+    return found.filter(pk__in=Member.objects.filter(user=user, role__in=roles).values("project"))
 
 
 def project_for(user: AnyUser, slug: str, *, role: Role = Role.ANNOTATOR) -> Project:
@@ -88,6 +109,17 @@ def saved_filter_for(user: AnyUser, slug: str, filter_id: int) -> SavedFilter:
     return saved
 
 
+def deployment_for(user: AnyUser, slug: str, judge_id: int, *, role: Role = Role.ADJUDICATOR) -> Deployment:
+    """A judge version of the project."""
+    project = project_for(user, slug, role=role)
+    known = Deployment.objects.select_related("judge__parent", "judge__pruned", "overruled_by")
+    deployment = known.filter(project=project, judge=judge_id).first()
+    if deployment is None:
+        raise Http404("no such version in this project")
+    deployment.project = project
+    return deployment
+
+
 def run_for(user: AnyUser, run_id: int) -> TrainingRun:
     run = TrainingRun.objects.select_related("project", "start", "origin", "candidate").filter(pk=run_id).first()
     if run is None:
@@ -96,12 +128,29 @@ def run_for(user: AnyUser, run_id: int) -> TrainingRun:
     return run
 
 
+def trial_for(user: AnyUser, trial_id: int) -> JudgeTrial:
+    trial = JudgeTrial.objects.select_related("project", "requested_by", "judge").filter(pk=trial_id).first()
+    if trial is None:
+        raise Http404("no such trial")
+    _checked(user, trial.project, Role.MANAGER)
+    return trial
+
+
 def batch_for(user: AnyUser, batch_id: int) -> ImportBatch:
-    batch = ImportBatch.objects.select_related("project").filter(pk=batch_id).first()
+    batch = ImportBatch.objects.select_related("project", "requested_by").filter(pk=batch_id).first()
     if batch is None:
         raise Http404("no such import")
     _checked(user, batch.project, Role.MANAGER)
     return batch
+
+
+def dataset_for(user: AnyUser, dataset_id: int) -> DatasetVersion:
+    """A frozen export, for those who manage its project."""
+    dataset = DatasetVersion.objects.select_related("project", "requested_by").filter(pk=dataset_id).first()
+    if dataset is None:
+        raise Http404("no such dataset")
+    _checked(user, dataset.project, Role.MANAGER)
+    return dataset
 
 
 def _checked(user: AnyUser, project: Project, role: Role) -> Project:

@@ -92,8 +92,13 @@ class ReadOnlyAdmin(admin.ModelAdmin[Any]):
         return False
 
 
-def _read_only(model: type[Model], *columns: str, filters: tuple[str, ...] = ()) -> None:
-    attributes = {"list_display": list(columns), "list_filter": list(filters), "show_full_result_count": False}
+def _read_only(model: type[Model], *columns: str, filters: tuple[str, ...] = (), hidden: tuple[str, ...] = ()) -> None:
+    attributes = {
+        "list_display": list(columns),
+        "list_filter": list(filters),
+        "exclude": list(hidden),
+        "show_full_result_count": False,
+    }
     admin.site.register(model, type(f"{model.__name__}Admin", (ReadOnlyAdmin,), attributes))
 
 
@@ -107,7 +112,7 @@ _read_only(Flag, "pair", "kind", "state", "resolution", "resolved_by", filters=(
 _read_only(Consensus, "pair", "choice", "confidence", "method", filters=("method",))
 _read_only(JudgeVersion, "name", "method", "parent", "backend", "created_at", filters=("method",))
 _read_only(Deployment, "judge", "project", "state", "counts", "trusted", filters=("state",))
-_read_only(JudgeTrial, "model", "project", "backend", "state", "created_at", filters=("state",))
+_read_only(JudgeTrial, "model", "project", "backend", "state", "created_at", filters=("state",), hidden=("sealed_key",))
 _read_only(PrunedWeights, "judge", "by", "at", "bytes")
 _read_only(Judgement, "pair", "judge", "method", "p_a", "consistent", filters=("method",))
 _read_only(JudgingRequest, "pair", "judge", "method", "priority", "state", "error", filters=("state",))

@@ -34,9 +34,30 @@ class CannotRetrain(LabelingError):
     """The run cannot start; the message says what is missing."""
 
 
+class ImportNotActive(LabelingError):
+    message = "This import has ended already."
+
+
 class RunNotActive(LabelingError):
     message = "This run has ended already."
 
 
 class CannotReign(LabelingError):
     """The version cannot become, or stop being, the project's judge; the message says why."""
+
+
+class CannotConnect(LabelingError):
+    """The judge cannot be tried or connected; the message says why."""
+
+
+class SealBroken(LabelingError):
+    message = "The judge's key was sealed with another secret key of this installation: connect the judge again."
+
+
+class ExportRefused(LabelingError):
+    """What was asked of an export cannot be given; `field` names the option, the message says why."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.reason = message

@@ -151,9 +151,7 @@ class ReportForm(forms.Form):
 
 
 class ImportForm(forms.Form):
-    file = forms.FileField(
-        label="JSON Lines file", widget=forms.FileInput(attrs={"accept": ".jsonl,.ndjson,.json,.txt"})
-    )
+    file = forms.FileField(label="File with pairs", allow_empty_file=True)
 
 
 class RetrainForm(forms.Form):

@@ -28,6 +28,21 @@ CONSENSUS = [
     (Project.ConsensusMethod.MAJORITY, "The majority"),
     (Project.ConsensusMethod.DAWID_SKENE, "Dawid–Skene: annotators weigh as much as they are reliable"),
 ]
+RETRAIN_METHODS = [
+    (Project.RetrainMethod.STAR_DPO, "STaR-DPO: its own rationales, right ones against wrong ones"),
+    (Project.RetrainMethod.STAR_SFT, "STaR-SFT: its own right rationales"),
+    (Project.RetrainMethod.GENRM, "GenRM: the probability of the verdict; quicker, for it writes few rationales"),
+    (Project.RetrainMethod.BRADLEY_TERRY, "Bradley–Terry: a reward model without rationales, for comparison"),
+    (Project.RetrainMethod.GRPO, "GRPO: rewards for right verdicts; an experiment that takes long"),
+]
+RETRAIN_FROM = [
+    (Project.RetrainFrom.CHAMPION, "From the champion, on the labels that it has not seen"),
+    (Project.RetrainFrom.BASE, "From the judge that the project began with, on all labels"),
+]
+RETRAIN_LABELS = [
+    (Project.RetrainLabels.SOFT, "The share of people for either response"),
+    (Project.RetrainLabels.CONSENSUS, "The response that most of them prefer"),
+]
 REVEALS = [
     (Project.Reveal.AFTER, "After the annotator has committed a verdict"),
     (Project.Reveal.NEVER, "Never"),
@@ -94,6 +109,47 @@ class SettingsForm(forms.ModelForm[Project]):
     comments = forms.ChoiceField(
         choices=COMMENTS, widget=forms.RadioSelect, help_text="When a verdict comes with a sentence of explanation."
     )
+    retrain_method = forms.ChoiceField(
+        label="Method",
+        choices=RETRAIN_METHODS,
+        widget=forms.RadioSelect,
+        help_text="Of runs that start by themselves; whoever presses the button may choose another.",
+    )
+    retrain_after = forms.IntegerField(
+        label="After new labels",
+        required=False,
+        min_value=1,
+        max_value=1_000_000,
+        error_messages=LIMITS,
+        help_text="So many blind labels after the last run was asked for, the next one starts. Empty: never.",
+    )
+    retrain_every_days = forms.IntegerField(
+        label="Every so many days",
+        required=False,
+        min_value=1,
+        max_value=3650,
+        error_messages=LIMITS,
+        help_text="Counted from when the last run was asked for. A run that lacks labels waits for them. Empty: never.",
+    )
+    retrain_from = forms.ChoiceField(
+        label="Where a run starts",
+        choices=RETRAIN_FROM,
+        widget=forms.RadioSelect,
+        help_text="From the champion takes less time: only new labels and those repeated train. Else all train anew.",
+    )
+    replay_share = forms.FloatField(
+        label="Older labels repeated, in per cent of the new ones",
+        min_value=0,
+        max_value=1000,
+        error_messages=LIMITS,
+        help_text="So that a judge that is trained further does not forget. 50 repeats one for every two new ones.",
+    )
+    retrain_labels = forms.ChoiceField(
+        label="What is learnt where several people labelled a pair",
+        choices=RETRAIN_LABELS,
+        widget=forms.RadioSelect,
+        help_text="The share keeps their doubt; the majority makes every pair clear-cut.",
+    )
     reveal = forms.ChoiceField(
         label="When the judge is shown",
         choices=REVEALS,
@@ -106,6 +162,7 @@ class SettingsForm(forms.ModelForm[Project]):
         fields = [
             "name", "guidelines", "scale", "criteria", "criteria_required", "comments", "highlights", "overlap",
             "gold_every", "least_seconds", "reveal", "routing", "consensus_method", "wished_agreement", "judge_labels",
+            "retrain_method", "retrain_after", "retrain_every_days", "retrain_from", "replay_share", "retrain_labels",
         ]  # fmt: skip
         labels = {
             "criteria_required": "Every criterion must be answered",
@@ -126,11 +183,15 @@ class SettingsForm(forms.ModelForm[Project]):
         initial = {
             "criteria": criteria_text(instance.criteria),
             "wished_agreement": f"{100 * instance.wished_agreement:g}",
+            "replay_share": f"{100 * instance.replay_share:g}",
         }
         super().__init__(data, instance=instance, initial=initial)  # type: ignore[arg-type]
 
     def clean_wished_agreement(self) -> float:
         return round(float(self.cleaned_data["wished_agreement"]) / 100, 4)
+
+    def clean_replay_share(self) -> float:
+        return round(float(self.cleaned_data["replay_share"]) / 100, 4)
 
     def clean_criteria(self) -> list[Criterion]:
         return parse_criteria(self.cleaned_data["criteria"])

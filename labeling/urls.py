@@ -2,7 +2,23 @@
 
 from django.urls import path
 
-from labeling.views import agreement, flags, imports, judge, keys, label, projects, reveal, runs, settings
+from labeling.views import (
+    agreement,
+    connect,
+    datasets,
+    flags,
+    imports,
+    judge,
+    keys,
+    label,
+    projects,
+    reference,
+    reveal,
+    runs,
+    settings,
+    tokens,
+    versions,
+)
 
 app_name = "labeling"
 urlpatterns = [
@@ -28,10 +44,35 @@ urlpatterns = [
     path("p/<slug:slug>/flags/filters/<int:filter_id>/delete/", flags.delete_filter, name="filter-delete"),
     path("p/<slug:slug>/pairs/<int:pair_id>/", flags.dossier, name="dossier"),
     path("p/<slug:slug>/judge/", judge.judge, name="judge"),
+    path("p/<slug:slug>/versions/", versions.versions, name="versions"),
+    path("p/<slug:slug>/versions/roll-back/", versions.roll_back, name="versions-roll-back"),
+    path("p/<slug:slug>/versions/outside/", versions.choose_outside, name="versions-outside"),
+    path("p/<slug:slug>/versions/thin-runs/", versions.thin, name="versions-thin-runs"),
+    path("p/<slug:slug>/versions/<int:judge_id>/promote/", versions.promote, name="version-promote"),
+    path("p/<slug:slug>/versions/<int:judge_id>/shadow/", versions.shadow, name="version-shadow"),
+    path("p/<slug:slug>/versions/<int:judge_id>/retire/", versions.retire, name="version-retire"),
+    path("p/<slug:slug>/versions/<int:judge_id>/prune/", versions.prune, name="version-prune"),
+    path("p/<slug:slug>/versions/<int:judge_id>/changes/", versions.changes, name="version-changes"),
+    path("p/<slug:slug>/versions/<int:judge_id>/card/", versions.card, name="version-card"),
     path("p/<slug:slug>/settings/", settings.settings, name="settings"),
+    path("p/<slug:slug>/connect/", connect.connect, name="connect"),
+    path("trials/<int:trial_id>/", connect.trial, name="trial"),
+    path("trials/<int:trial_id>/connect/", connect.accept, name="trial-connect"),
     path("keys/", keys.keys, name="keys"),
+    path("tokens/", tokens.tokens, name="tokens"),
+    path("tokens/<int:token_id>/revoke/", tokens.revoke, name="token-revoke"),
+    path("api/", reference.reference, name="reference"),
     path("p/<slug:slug>/import/", imports.upload, name="import"),
+    path("p/<slug:slug>/import/named/", imports.named, name="import-named"),
+    path("p/<slug:slug>/import/<uuid:key>/", imports.look, name="import-look"),
     path("imports/<int:batch_id>/", imports.batch, name="batch"),
+    path("imports/<int:batch_id>/cancel/", imports.cancel, name="batch-cancel"),
+    path("imports/<int:batch_id>/rejected/", imports.rejected, name="batch-rejected"),
+    path("p/<slug:slug>/datasets/", datasets.datasets, name="datasets"),
+    path("datasets/<int:dataset_id>/file/", datasets.dataset_file, name="dataset-file"),
+    path("datasets/<int:dataset_id>/manifest/", datasets.dataset_manifest, name="dataset-manifest"),
+    path("datasets/<int:dataset_id>/card/", datasets.dataset_card, name="dataset-card"),
     path("runs/<int:run_id>/", runs.run, name="run"),
     path("runs/<int:run_id>/cancel/", runs.cancel, name="run-cancel"),
+    path("runs/<int:run_id>/snapshot/", runs.snapshot, name="run-snapshot"),
 ]

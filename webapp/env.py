@@ -1,11 +1,14 @@
 """The typed environment of Tandem: every setting a person may change, checked by name. Knows nothing of Django."""
 
+import importlib.util
 import os
 import secrets
 from pathlib import Path
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from genrm_engine.training import tracking as trackers
 
 
 class Env(BaseSettings):
@@ -39,6 +42,19 @@ class Env(BaseSettings):
     train_threads: int = Field(
         default=0, ge=0, description="CPU threads of a training run; 0 uses every core, at low priority"
     )
+    least_steps: int = Field(default=200, ge=1, description="steps of a GenRM run on few labels, at most three passes")
+    tracking: str = Field(
+        default="", description="tensorboard or mlflow: where the curves of training runs go too; empty: nowhere"
+    )
+    tracking_uri: str = Field(
+        default="",
+        validate_default=True,
+        description="folder, or address of an MLflow server; the data folder's `tracking/` if empty",
+    )
+    datasets_folder: Path | None = Field(
+        default=None, description="folder of Hugging Face data sets that managers may import by name; empty: none"
+    )
+    hub_datasets: bool = Field(default=False, description="managers may import data sets by their name on the hub")
     lease_seconds: int = Field(default=600, ge=5, description="how long a pair stays with an annotator unrenewed")
     reserve_seconds: int = Field(default=120, ge=5, description="how long a pair waits in a browser, not yet shown")
     judge_lease_seconds: int = Field(default=120, ge=2, description="how long a chunk stays with a judge worker")
@@ -59,6 +75,36 @@ class Env(BaseSettings):
         if value not in {"transformers", "scripted"}:
             raise ValueError("must be transformers or scripted")
         return value
+
+    @field_validator("tracking")
+    @classmethod
+    def _known_tracker(cls, value: str) -> str:
+        if problem := value and (trackers.unknown(value) or _missing(value, ANYWHERE)):
+            raise ValueError(problem)
+        return value
+
+    @field_validator("tracking_uri")
+    @classmethod
+    def _fits_the_tracker(cls, value: str, info: ValidationInfo) -> str:
+        library = info.data.get("tracking", "")
+        if problem := library and (trackers.misplaced(library, value or "tracking") or _missing(library, value)):
+            raise ValueError(problem)
+        return value
+
+    @property
+    def track(self) -> str:
+        """What the engine's `--track` takes; empty where curves go nowhere else."""
+        where = self.tracking_uri or str(self.home / "tracking")
+        place = where if trackers.is_address(where) else str(Path(where).resolve())
+        return f"{self.tracking}:{place}" if self.tracking else ""
+
+
+ANYWHERE = "any://address"
+
+
+def _missing(library: str, where: str) -> str:
+    """Which of the tracker's libraries is missing, on a machine that trains: a web server alone needs none."""
+    return trackers.missing(library, where) if importlib.util.find_spec("trl") is not None else ""
 
 
 def read_env() -> Env:

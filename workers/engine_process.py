@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,16 +35,17 @@ def run_engine(
     *,
     out: Path,
     tick: Callable[[list[ProgressLine]], bool],
+    environment: Mapping[str, str] | None = None,
 ) -> Ended:
     """Run `python -m genrm_engine …` to its end, calling `tick` every second with the new progress lines.
 
     When `tick` returns False the process is asked to stop (by the file `cancel`), and killed if it does not. It
-    dies with its parent, so a killed worker leaves no training behind.
+    dies with its parent, so a killed worker leaves no training behind. ``environment`` is added to this process's own.
     """
     out.mkdir(parents=True, exist_ok=True)
     (out / "cancel").unlink(missing_ok=True)
     progress = _Tail(out / "progress.jsonl")
-    with (out / "stderr.log").open("ab") as errors, _started(arguments, errors) as process:
+    with (out / "stderr.log").open("ab") as errors, _started(arguments, errors, environment or {}) as process:
         deadline: float | None = None
         while process.poll() is None:
             time.sleep(POLL_SECONDS)
@@ -59,9 +60,11 @@ def run_engine(
 
 
 @contextmanager
-def _started(arguments: Sequence[str], errors: Any) -> Iterator["subprocess.Popen[bytes]"]:
+def _started(arguments: Sequence[str], errors: Any, added: Mapping[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
     command = [sys.executable, "-m", "workers.child", str(os.getpid()), *arguments]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, env={**os.environ, **added}
+    )
     try:
         yield process
     finally:

@@ -3,29 +3,40 @@
 import hashlib
 import json
 import shutil
+import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import structlog
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
+from genrm_engine.errors import EngineError
 from genrm_engine.evaluation import gate, metrics
 from genrm_engine.prompts import PROMPT_VERSION, prompt_hash
+from genrm_engine.training.tracking import VARIABLE
 from genrm_engine.types import Choice, as_choice
 from genrm_engine.types import Judgement as EngineJudgement
 from genrm_engine.weights import weights_sha256
+from labeling.errors import CannotReign
 from labeling.models import JudgeVersion, Pair, TrainingRun
 from labeling.queries import DEVICES
+from labeling.run_files import SNAPSHOT, folder_of
 from labeling.services import datasets, deployments, judging, training
+from workers.accounts import Clock, tokens_of, versions_of
 from workers.engine_process import Ended, ProgressLine, run_engine
-from workers.resident import weights_of
+from workers.resident import spec_of, weights_of
 
+KEY_VARIABLE = "TANDEM_JUDGE_KEY"
 LOG_LINES = 400
-EXAMPLES = 8
-SNAPSHOT = ("train.jsonl", "older.jsonl", "holdout.jsonl")
-"""Pairs new to the judge that is trained further, those it has seen, and those no judge trains on."""
+EXAMPLES = 4
+"""Rationales with the right verdict, and as many with the wrong one, that the row keeps."""
+PARTS = ("sampling", "training")
+"""What the engine's training tells as phases, each one of the row's."""
+POINT = ("stage", "step", "steps", "loss", "reward_margin")
 SHARES = {"snapshot": (0.0, 0.01), "training": (0.01, 0.75), "champion": (0.75, 0.87), "candidate": (0.87, 0.99)}
 
 log = structlog.get_logger(__name__)
@@ -41,7 +52,7 @@ class EngineFailed(Exception):
 
 def execute(run: TrainingRun) -> None:
     """Bring the run to its end: promoted, rejected, failed or cancelled."""
-    folder = Path(settings.HOME, "runs", str(run.pk))
+    folder = folder_of(run)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         _snapshot(run, folder)
@@ -62,16 +73,16 @@ def execute(run: TrainingRun) -> None:
 
 def _snapshot(run: TrainingRun, folder: Path) -> None:
     """Freeze the new, the older and the hold-out rows; a run taken over finds its own again."""
-    files = [folder / name for name in SNAPSHOT]
+    clock, files = Clock(run.seconds), [folder / name for name in SNAPSHOT]
     training.report(run, phase="snapshot", message="Freezing the labels")
     if not all(file.exists() for file in files):
         fresh = datasets.refresh_gate(run.project)
         new, older = training.divided(datasets.training_rows(run.project), run.origin, run.project)
         for file, rows in zip(files, (new, older, datasets.holdout_rows(run.project)), strict=True):
             _write_rows(file, rows)
-        training.trains_on(run, [row.pair.pk for row in new])
         if fresh:
             training.report(run, log=_logged(run, f"{fresh} audit groups joined the gate part"))
+    training.trains_on(run, [int(row["id"]) for row in _rows(files[0])])
     digest = hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
     if run.snapshot_sha256 and run.snapshot_sha256 != digest:
         raise EngineFailed("The frozen labels of this run were changed on disk.")
@@ -85,6 +96,7 @@ def _snapshot(run: TrainingRun, folder: Path) -> None:
         replay_pairs=replayed,
         holdout_pairs=held_out,
         log=_logged(run, frozen),
+        seconds=clock.lap("snapshot"),
     )
 
 
@@ -95,6 +107,7 @@ def _train(run: TrainingRun, folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config, indent=2))
     out = folder / "training"
     arguments = ["train", "--config", str(folder / "config.json"), "--train", str(folder / "train.jsonl")]
+    arguments += ["--track-name", _name(run)]
     if _rows(folder / "older.jsonl"):
         arguments += ["--replay", str(folder / "older.jsonl")]
     _engine(run, arguments, out, phase="training")
@@ -104,7 +117,7 @@ def _register(run: TrainingRun, folder: Path) -> JudgeVersion:
     """The trained weights become an immutable judge version of the installation."""
     known = _candidate(run)
     if known is not None:
-        training.report(run, candidate=known)
+        training.report(run, candidate=known, versions=versions_of(Path(settings.HOME, known.weights)))
         return known
     weights = Path("judges", _name(run))
     target = Path(settings.HOME, weights)
@@ -122,7 +135,8 @@ def _register(run: TrainingRun, folder: Path) -> JudgeVersion:
         prompt_version=PROMPT_VERSION,
         prompt_hash=prompt_hash(),
     )
-    training.report(run, candidate=judge, log=_logged(run, f"Weights written as {judge.name}"))
+    written = _logged(run, f"Weights written as {judge.name}")
+    training.report(run, candidate=judge, versions=versions_of(target), log=written)
     return judge
 
 
@@ -130,12 +144,13 @@ def _evaluate(run: TrainingRun, folder: Path, judge: JudgeVersion, who: str) -> 
     """Judge the hold-out with one of the two, by the method that the candidate was made for."""
     method = training.COUNTS[run.method]
     out = folder / who
-    arguments = ["evaluate", "--model", str(weights_of(judge)), "--data", str(folder / "holdout.jsonl")]
+    where, secrets = _model(judge)
+    arguments = ["evaluate", *where, "--data", str(folder / "holdout.jsonl")]
     arguments += ["--method", method, "--samples", str(max(1, run.project.samples_per_order))]
     arguments += ["--device", settings.ENV.device, "--plain"]
     (folder / "rubric.txt").write_text(str(run.config.get("rubric", "")), encoding="utf-8")
     arguments += ["--rubric", str(folder / "rubric.txt")]
-    _engine(run, arguments, out, phase=who)
+    _engine(run, arguments, out, phase=who, secrets=secrets)
     judged = [EngineJudgement.from_json(row) for row in _rows(out / "judgements.jsonl")]
     for row in judged:
         if Pair.objects.filter(pk=row.pair_id).exists():
@@ -143,8 +158,21 @@ def _evaluate(run: TrainingRun, folder: Path, judge: JudgeVersion, who: str) -> 
     return judged
 
 
+def _model(judge: JudgeVersion) -> tuple[list[str], dict[str, str]]:
+    """The judge as options of the engine's command, and what must not be seen in a list of processes."""
+    if judge.backend not in judging.REMOTE:
+        return ["--model", str(weights_of(judge))], {}
+    try:
+        spec = spec_of(judge)
+    except EngineError as error:
+        raise EngineFailed(str(error)) from error
+    where = ["--backend", spec.kind, "--url", spec.url, "--model", spec.model]
+    return [*where, "--key-variable", KEY_VARIABLE], {KEY_VARIABLE: spec.api_key}
+
+
 def _decide(run: TrainingRun, folder: Path, candidate: JudgeVersion, judged: dict[str, list[EngineJudgement]]) -> None:
-    """The gate reads the gate part; the test part is only reported."""
+    """The gate reads the gate part; the test part is only reported. Reign and end of the run change together."""
+    clock = Clock(run.seconds)
     training.report(run, phase="gate", message="Deciding", progress=0.99)
     rows = _rows(folder / "holdout.jsonl")
     parts = dict(Pair.objects.filter(pk__in=[row["id"] for row in rows]).values_list("pk", "part"))
@@ -159,30 +187,56 @@ def _decide(run: TrainingRun, folder: Path, candidate: JudgeVersion, judged: dic
     decision = gate.decide(
         judged["champion"], judged["candidate"], choices, groups, gold=gold, lengths=_lengths(by_part["gate"])
     )
-    counts = training.COUNTS[run.method]
-    end = deployments.promote if decision.promote else deployments.reject
-    end(run.project, candidate, counts=counts, gate=decision.to_json(), by=None)
-    state = TrainingRun.State.PROMOTED if decision.promote else TrainingRun.State.REJECTED
-    message = f"{candidate.name} is the new champion" if decision.promote else f"{run.start.name} stays champion"
-    training.finish(
-        run,
-        state,
-        message,
-        phase="done",
-        progress=1.0,
-        metrics=figures,
-        gate=decision.to_json(),
-        log=_logged(run, *decision.reasons, message),
-    )
+    with transaction.atomic():
+        decision, message = _reign(run, candidate, decision)
+        ended = training.finish(
+            run,
+            TrainingRun.State.PROMOTED if decision.promote else TrainingRun.State.REJECTED,
+            message,
+            phase="done",
+            progress=1.0,
+            metrics=figures,
+            gate=decision.to_json(),
+            log=_logged(run, *decision.reasons, message),
+            seconds=clock.lap("gate"),
+        )
+        if not ended:
+            raise Stopped
 
 
-def _engine(run: TrainingRun, arguments: list[str], out: Path, *, phase: str) -> None:
+def _reign(run: TrainingRun, candidate: JudgeVersion, decision: gate.GateDecision) -> tuple[gate.GateDecision, str]:
+    """Crown the candidate or keep it for the record; the decision that stands, and in words.
+
+    If another judge than the one compared with reigns by now, the candidate has beaten nobody: it is kept.
+    """
+    counts, message = training.COUNTS[run.method], f"{run.start.name} stays champion"
+    if decision.promote:
+        try:
+            deployments.promote(
+                run.project, candidate, counts=counts, gate=decision.to_json(), by=None, beaten=run.start
+            )
+        except CannotReign as error:
+            message = str(error)
+            decision = replace(decision, promote=False, reasons=(message,))
+        else:
+            return decision, f"{candidate.name} is the new champion"
+    deployments.reject(run.project, candidate, counts=counts, gate=decision.to_json(), by=None)
+    return decision, message
+
+
+def _engine(
+    run: TrainingRun, arguments: list[str], out: Path, *, phase: str, secrets: dict[str, str] | None = None
+) -> None:
     command = [*arguments, "--out", str(out), "--lease-folder", str(settings.HOME / DEVICES)]
     command += ["--holder", f"training run {run.pk}"]
     if settings.ENV.train_threads:
         command += ["--threads", str(settings.ENV.train_threads)]
-    training.report(run, phase=phase, message=_STARTING[phase], progress=SHARES[phase][0])
-    ended = run_engine(command, out=out, tick=_ticker(run, phase))
+    first = "sampling" if phase == "training" and training.samples(run.config) else phase
+    training.report(run, phase=first, message=_STARTING[phase], progress=SHARES[phase][0])
+    clock = Clock(run.seconds)
+    environment = {VARIABLE: settings.ENV.track, **(secrets or {})}
+    ended = run_engine(command, out=out, tick=_ticker(run, phase, clock), environment=environment)
+    training.report(run, seconds=clock.lap(run.phase), tokens=tokens_of(out.parent))
     if ended.cancelled:
         raise Stopped
     if ended.code:
@@ -198,18 +252,22 @@ _STARTING = {
 
 def _reason(ended: Ended) -> str:
     if ended.code < 0:
-        return f"{ended.errors}\nThe training process was killed by signal {-ended.code} (out of memory?)."
+        guess = " (out of memory?)" if ended.code == -signal.SIGKILL else ""
+        return f"{ended.errors}\nThe training process was killed by signal {-ended.code}{guess}."
     return ended.errors or f"The training process ended with code {ended.code}."
 
 
-def _ticker(run: TrainingRun, phase: str) -> Callable[[list[ProgressLine]], bool]:
+def _ticker(run: TrainingRun, phase: str, clock: Clock) -> Callable[[list[ProgressLine]], bool]:
     low, high = SHARES[phase]
 
     def tick(lines: list[ProgressLine]) -> bool:
         if not training.heartbeat(run) or training.cancel_requested(run):
             return False
         if lines:
-            training.report(run, **_fields(run, lines, low, high))
+            told = str(lines[-1].get("phase"))
+            seconds = clock.lap(told if told == "waiting" else run.phase)
+            now = told if phase == "training" and told in PARTS else run.phase
+            training.report(run, phase=now, seconds=seconds, **_fields(run, lines, low, high))
         return True
 
     return tick
@@ -222,20 +280,34 @@ def _fields(run: TrainingRun, lines: list[ProgressLine], low: float, high: float
         "progress": low + (high - low) * float(last.get("fraction") or 0.0),
         "log": _logged(run, *(str(line.get("message") or "") for line in lines)),
     }
-    points = [
-        {key: line[key] for key in ("step", "steps", "loss", "reward_margin") if key in line}
-        for line in lines
-        if "loss" in line
-    ]
+    points = [{key: line[key] for key in POINT if key in line} for line in lines if "loss" in line]
     if points:
-        fields["curve"] = [*run.curve, *points]
+        fields["curve"] = _curve(run.curve, points)
     for line in lines:
         if "yields" in line:
             told = {one["iteration"]: one for one in [*fields.get("yields", run.yields), line["yields"]]}
             fields["yields"] = [told[number] for number in sorted(told)]
         if "examples" in line:
-            fields["examples"] = line["examples"][:EXAMPLES]
+            fields["examples"] = _examples(fields.get("examples", run.examples), line["examples"])
     return fields
+
+
+def _curve(known: list[ProgressLine], added: list[ProgressLine]) -> list[ProgressLine]:
+    """All points; those that a resumed run computes again give way to the new ones."""
+    again: dict[str, int] = {}
+    for point in added:
+        again.setdefault(str(point.get("stage")), point["step"])
+    only = next(iter(again)) if len(again) == 1 else ""
+    kept = [one for one in known if one["step"] < again.get(str(one.get("stage", only)), one["step"] + 1)]
+    return [*kept, *added]
+
+
+def _examples(known: list[ProgressLine], added: list[ProgressLine]) -> list[ProgressLine]:
+    """The first few with the right verdict, then the first few with the wrong one."""
+    told: dict[bool, dict[str, ProgressLine]] = {True: {}, False: {}}
+    for one in [*known, *added]:
+        told[one["right"]].setdefault(one["text"], one)
+    return [one for kind in told.values() for one in list(kind.values())[:EXAMPLES]]
 
 
 def _logged(run: TrainingRun, *messages: str) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,24 @@ from genrm_engine.commands.shared import add_common, add_format, device_of, mode
 from genrm_engine.errors import EngineError
 from genrm_engine.formats import read_labelled
 from genrm_engine.training.config import METHODS, TrainConfig
+from genrm_engine.training.tracking import VARIABLE, Tracking
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     row = config_row(options)
     config = TrainConfig.from_json(row)
+    name = options.track_name or options.out.resolve().name
+    tracking = Tracking.parse(options.track, name=name) if options.track else None
     progress = progress_of(options, options.out)
     with device_of(options, config.device, progress) as device:
         config = TrainConfig.from_json({**row, "device": device, "model": model_of(config.model, options)})
         rows = read_labelled(options.train, format=options.format)
         older = read_labelled(options.replay, format=options.format) if options.replay else []
         from genrm_engine.training.run import train
+        from genrm_engine.training.trackers import tracked
 
-        about = train(config, rows, options.out, progress=progress, older=older)
+        with tracked(tracking, config, options.out, progress):
+            about = train(config, rows, options.out, progress=progress, older=older)
     return {"judge": str(options.out / "judge"), **about}
 
 
@@ -68,6 +74,13 @@ def add(commands: Any) -> None:
     command.add_argument("--train", type=Path, required=True, help="labelled pairs")
     command.add_argument("--replay", type=Path, help="older labelled pairs, of which a share is mixed in")
     command.add_argument("--out", type=Path, required=True, help="folder of the run; the judge is OUT/judge")
+    command.add_argument(
+        "--track",
+        default=os.environ.get(VARIABLE, ""),
+        metavar="TRACKER:PLACE",
+        help=f"also write the curves to tensorboard:FOLDER or mlflow:FOLDER-OR-ADDRESS (or set {VARIABLE})",
+    )
+    command.add_argument("--track-name", default="", metavar="NAME", help="the run's name there; none: that of OUT")
     command.set_defaults(run=run)
     for part in (add_format, add_common):
         part(command)

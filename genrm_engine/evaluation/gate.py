@@ -26,6 +26,7 @@ class GateSettings:
     unparsed_margin: float = 0.05
     shorter_margin: float = 0.15
     shorter_least: int = 20
+    least_groups: int = 5
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -87,16 +88,22 @@ def decide(
     10,000 bootstrap resamples of whole groups. Promotion needs all of
 
     - better: the share of resamples with d > 0 is at least ``probability`` (0.8). Two judges of equal skill pass this
-      in at most about one comparison of five; a resample without any difference does not count as better.
+      in at most about one comparison of five, in fewer the more alike they are and the fewer labels there are; a
+      resample without any difference does not count as better.
     - not worse: the one-sided 5 % quantile of d (``1 - confidence``) is above −``margin``. With few labels this is
       the stricter rule: at 30 pairs of which the judges decide 40 % differently the standard error of d is about 0.12,
       so that an observed lead of 0.14 is needed, at 80 pairs one of 0.07 (the first rule asks for 0.10 and 0.06). It
-      cannot be met by collecting no evidence, only by a clear lead or by many labels.
+      cannot be met by collecting no evidence, only by a clear lead or by many labels. A judge that is worse by just the
+      margin passes in about one comparison of twenty (with fewer than 30 groups, where resampling understates the
+      error, in up to one of ten), one that is worse by three times the margin in at most one of thirty, from 40
+      groups on in less than one of a hundred.
+    - at least ``least_groups`` independent prompts (5): of one or two, resampling shows no error at all.
     - consistency, gold questions and unparsed rate not worse by more than their margins, and accuracy where the
       shorter response is right not worse by more than its margin (only where lengths are given and at least
       ``shorter_least`` such pairs exist). These compare the observed figures, without an interval.
 
-    No common pairs with a label: refused. The result does not depend on the order of the rows.
+    No common pairs with a label: refused. The result does not depend on the order of the rows, on what pairs and
+    groups are called, nor on which response is A.
     """
     rules = settings or GateSettings()
     old = {row.pair_id: row for row in champion}
@@ -107,13 +114,16 @@ def decide(
     old_right = {item: correct(old[item].p_a, choices[item]) for item in shared}
     new_right = {item: correct(new[item].p_a, choices[item]) for item in shared}
     sums, counts = group_sums({item: new_right[item] - old_right[item] for item in shared}, groups)
-    draws = bootstrap_means(sums, counts, seed=rules.seed)
+    order = np.lexsort((counts, sums))  # by what the groups hold, not by their names
+    draws = bootstrap_means(sums[order], counts[order], seed=rules.seed)
     conditions = [
         _better(draws, rules),
         _not_worse(draws, rules, len(counts)),
         _consistency(old, new, shared, rules),
         _unparsed(old, new, shared, rules),
     ]
+    if len(counts) < rules.least_groups:
+        conditions.append(_few_groups(len(counts), rules))
     if gold:
         conditions.append(_gold(old, new, gold, rules))
     if lengths:
@@ -135,10 +145,23 @@ def decide(
     )
 
 
+def detectable(groups: int, *, differing: float, settings: GateSettings | None = None) -> float:
+    """The true difference that would be promoted four times out of five on ``groups`` independent prompts.
+
+    ``differing`` is the share of the pairs of which just one of the two judges is right; one pair to a prompt.
+    """
+    return _detected(float(np.sqrt(differing / groups)), settings or GateSettings())
+
+
 def _refused_for_lack_of_labels() -> GateDecision:
     text = "There is no hold-out pair with a blind human label that both judges have judged."
     condition = Condition("labels", False, text)
     return GateDecision(False, 0, 0, 0.0, 0.0, 0.0, 0.0, None, None, None, (text,), (condition,))
+
+
+def _few_groups(groups: int, rules: GateSettings) -> Condition:
+    text = f"The hold-out pairs are of {groups} independent prompts: at least {rules.least_groups} are needed."
+    return Condition("groups", False, text)
 
 
 def _better(draws: np.ndarray, rules: GateSettings) -> Condition:
@@ -213,8 +236,11 @@ def _shorter_won(lengths: tuple[int, int], choice: Choice) -> bool:
 
 
 def _detectable(draws: np.ndarray, groups: int, rules: GateSettings) -> float:
+    return _detected(max(float(np.std(draws)), float(np.sqrt(_FEW_DISAGREEMENTS / groups))), rules)
+
+
+def _detected(error: float, rules: GateSettings) -> float:
     """By a normal approximation: the true difference for which both rules hold in four comparisons of five."""
-    error = max(float(np.std(draws)), float(np.sqrt(_FEW_DISAGREEMENTS / groups)))
     better = _NORMAL.inv_cdf(rules.probability) * error
     not_worse = _NORMAL.inv_cdf(rules.confidence) * error - rules.margin
     return min(1.0, max(better, not_worse) + _NORMAL.inv_cdf(0.8) * error)

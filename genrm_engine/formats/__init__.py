@@ -1,9 +1,11 @@
 """Preference data as others write it, read as pairs, labels and consensus; knows nothing of models or judges.
 
 Tandem's own rows, TRL's (explicit and implicit), HH-RLHF, UltraFeedback-binarized, Chatbot Arena (both layouts),
-MT-Bench's human judgments and PandaLM, as JSON Lines or one JSON list, plain or gzipped.
+MT-Bench's human judgments, PandaLM, scales of strength, Label Studio's tasks and Argilla's records, as JSON Lines or
+one JSON list, plain or gzipped.
 """
 
+from genrm_engine.formats.columns import guess_columns
 from genrm_engine.formats.layouts import FORMATS, detect
 from genrm_engine.formats.reading import iter_data, read_data, read_labelled, read_pairs
 from genrm_engine.formats.rows import DataRow, HumanLabel, Label
@@ -14,6 +16,7 @@ __all__ = [
     "HumanLabel",
     "Label",
     "detect",
+    "guess_columns",
     "iter_data",
     "read_data",
     "read_labelled",

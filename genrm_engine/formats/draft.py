@@ -22,7 +22,10 @@ _SAME = ("stated", "gold", "p_a", "weight", "rationale", "group", "split", "mode
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """One line's pair and labels; ``stated`` is its own consensus, ``id`` and ``group`` are empty where it has none."""
+    """One line's pair and labels; ``stated`` is its own consensus, ``id`` and ``group`` are empty where it has none.
+
+    ``strength`` and ``both_bad`` belong to ``stated``, as those of a label to its choice.
+    """
 
     prompt: tuple[Message, ...]
     response_a: str
@@ -37,6 +40,8 @@ class Draft:
     group: str = ""
     split: str = ""
     models: tuple[str, str] | None = None
+    strength: int | None = None
+    both_bad: bool = False
 
     @property
     def content(self) -> str:

@@ -20,6 +20,7 @@ WINNERS: dict[str, Label] = {
     "tie (inconsistent)": "tie",
     "both_bad": "tie",
 }
+BOTH_BAD = ("both_bad", "tie (bothbad)")
 WINNER_COLUMNS: dict[str, Label] = {"winner_model_a": "a", "winner_model_b": "b", "winner_tie": "tie"}
 PANDALM_VOTES: dict[int, Label] = {0: "tie", 1: "a", 2: "b"}
 

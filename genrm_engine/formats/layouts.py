@@ -11,6 +11,7 @@ from genrm_engine.errors import EngineError
 from genrm_engine.formats.conversations import Conversation, is_transcript, read_transcript, split, until_turn
 from genrm_engine.formats.draft import Draft
 from genrm_engine.formats.fields import (
+    BOTH_BAD,
     Row,
     choice_of,
     labels_of,
@@ -24,6 +25,8 @@ from genrm_engine.formats.fields import (
     winner_of,
 )
 from genrm_engine.formats.rows import HumanLabel, Label
+from genrm_engine.formats.scales import is_scale, read_scale
+from genrm_engine.formats.tools import is_argilla, is_label_studio, read_argilla, read_label_studio
 from genrm_engine.types import Message
 
 _ARENA_ONLY = ("anony", "tstamp", "language", "conv_metadata")
@@ -173,8 +176,11 @@ def _chosen(prompt: Conversation, chosen: str, rejected: str) -> Draft:
 
 def _voted(row: Row, prompt: Conversation, response_a: str, response_b: str, voter: str) -> Draft:
     choice: Label = winner_of(row)
+    bad = row.get("winner") in BOTH_BAD
     draft = Draft(prompt, response_a, response_b, models=models_of(row))
-    return replace(draft, labels=(HumanLabel(voter, choice),)) if voter else replace(draft, stated=choice)
+    if not voter:
+        return replace(draft, stated=choice, both_bad=bad)
+    return replace(draft, labels=(HumanLabel(voter, choice, both_bad=bad),))
 
 
 def _completed(prompt: Conversation, value: object, name: str) -> Conversation:
@@ -239,9 +245,12 @@ def _is_transcripts(row: Row) -> bool:
 LAYOUTS = {
     layout.name: layout
     for layout in (
+        Layout("label-studio", is_label_studio, read_label_studio),
+        Layout("argilla", is_argilla, read_argilla),
         Layout("arena", _is_arena, _arena, votes=True),
         Layout("mt-bench", _is_mt_bench, _mt_bench, votes=True),
         Layout("arena-conversations", lambda row: "conversation_a" in row, _conversations, votes=True),
+        Layout("scale", is_scale, read_scale),
         Layout("pandalm", lambda row: "response1" in row, _pandalm),
         Layout(
             "ultrafeedback",

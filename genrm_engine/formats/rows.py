@@ -12,10 +12,15 @@ Label = Literal["a", "b", "tie"]
 
 @dataclass(frozen=True, slots=True)
 class HumanLabel:
-    """What one annotator said of a pair, in its stored order."""
+    """What one annotator said of a pair, in its stored order.
+
+    ``strength`` is 1 (better) or 2 (much better) where the file has a scale; ``both_bad`` says which kind of tie it is.
+    """
 
     annotator: str
     choice: Label
+    strength: int | None = None
+    both_bad: bool = False
 
 
 @dataclass(frozen=True, slots=True)

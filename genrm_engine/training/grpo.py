@@ -29,6 +29,8 @@ from genrm_engine.verdicts import parse_verdict
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+_NOT_ASKED = ("max_length", "include_num_input_tokens_seen")
+"""What GRPO's trainer has no option for, or does of itself: it counts the tokens of prompts and answers."""
 _SPARE = 4
 """Tokens beside the verdict form that an answer may end with: a space, the indicator, the bracket, the turn's end."""
 
@@ -173,7 +175,7 @@ def _counting_answers(config: TrainConfig, questions: int) -> TrainConfig:
 
 def _settings(config: TrainConfig, options: dict[str, Any], encoder: PromptEncoder) -> GRPOConfig:
     return GRPOConfig(
-        **{name: value for name, value in options.items() if name != "max_length"},
+        **{name: value for name, value in options.items() if name not in _NOT_ASKED},
         num_generations=config.samples_per_order,
         max_completion_length=config.max_rationale_tokens + len(encoder.form_ids) + _SPARE,
         temperature=config.temperature,

@@ -37,6 +37,7 @@ ALWAYS: dict[str, Any] = {
     "length_column_name": "length",
     "remove_unused_columns": False,
     "logging_steps": 1,
+    "include_num_input_tokens_seen": "non_padding",
     "save_strategy": "steps",
     "save_total_limit": 2,
     "report_to": [],
@@ -133,7 +134,8 @@ def lora_config(config: TrainConfig, *, task: str = "CAUSAL_LM", whole: list[str
 class Reporter(TrainerCallback):
     """Writes each step to the progress file, marks complete checkpoints, stops the run when it is cancelled.
 
-    Of several processes only the main one writes; all stop at the same step.
+    Of several processes only the main one writes; all stop at the same step. ``tokens`` of a line are those trained
+    on since the line before, ``stage`` is what the step is counted in: after a resumption a step may come again.
     """
 
     def __init__(self, progress: Progress, span: tuple[float, float], say: Callable[[int, int], str]) -> None:
@@ -141,6 +143,10 @@ class Reporter(TrainerCallback):
         self.span = span
         self.message = say
         self.losses: list[float] = []
+        self.counted = 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **known: Any) -> None:  # noqa: ARG002
+        self.counted = int(state.num_input_tokens_seen)  # those of the checkpoint were told when they were computed
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **known: Any) -> None:  # noqa: ARG002
         if not logs or "loss" not in logs or not is_main():
@@ -148,6 +154,7 @@ class Reporter(TrainerCallback):
         self.losses.append(float(logs["loss"]))
         share = state.global_step / max(1, state.max_steps)
         extra = {ours: float(logs[theirs]) for theirs, ours in WATCHED.items() if theirs in logs}
+        before, self.counted = self.counted, int(state.num_input_tokens_seen)
         self.progress.say(
             "training",
             self.span[0] + (self.span[1] - self.span[0]) * share,
@@ -155,6 +162,8 @@ class Reporter(TrainerCallback):
             step=state.global_step,
             steps=state.max_steps,
             loss=float(logs["loss"]),
+            stage=Path(args.output_dir).name,
+            tokens=self.counted - before,
             **extra,
         )
 
@@ -171,6 +180,8 @@ class Reporter(TrainerCallback):
 def run(trainer: "Trainer", folder: Path, progress: Progress) -> dict[str, Any]:
     """Train from the last complete checkpoint, or from the start; raises Cancelled where the run was cancelled."""
     trainer.remove_callback(PrinterCallback)  # the progress file tells it, and output is left to the caller
+    if progress.listening is not None:
+        trainer.add_callback(progress.listening(folder.name))
     if is_main():
         last_checkpoint(folder)
     wait_for_everyone()
@@ -184,6 +195,7 @@ def run(trainer: "Trainer", folder: Path, progress: Progress) -> dict[str, Any]:
     return {
         "steps": trainer.state.global_step,
         **ends(trainer, "loss"),
+        "tokens": int(trainer.state.num_input_tokens_seen),
         "train_seconds": float(result.metrics.get("train_runtime", 0.0)),
         "resumed_from": checkpoint.name if checkpoint else None,
     }

@@ -13,7 +13,6 @@ from genrm_engine.training.data import Item
 from genrm_engine.types import Chain, Sampling
 
 CHUNK = 24
-EXAMPLES = 2
 
 
 def sample(
@@ -59,22 +58,30 @@ def sample(
             f"Sampled rationales for {done} of {len(items)} questions",
             step=done,
             steps=len(items),
+            tokens=_tokens(chunk, chains),
             examples=_examples(chunk, chains),
         )
     return {item.key: found[item.key] for item in items}
 
 
+def _tokens(items: Sequence[Item], chains: Sequence[Sequence[Chain]]) -> int:
+    """Those read, each prompt once, and those written."""
+    return sum(len(item.prompt_ids) for item in items) + sum(chain.tokens for texts in chains for chain in texts)
+
+
 def _examples(items: Sequence[Item], chains: Sequence[Sequence[Chain]]) -> list[dict[str, Any]]:
-    found = []
-    for item, texts in list(zip(items, chains, strict=True))[:EXAMPLES]:
-        for chain in texts[:1]:
+    """The first rationale with the right verdict and the first with the wrong one."""
+    found: dict[bool, dict[str, Any]] = {}
+    for item, texts in zip(items, chains, strict=True):
+        for chain in texts:
             if chain.p_first is None:
                 continue
             first = chain.p_first > 0.5
-            verdict = "a" if first != item.swapped else "b"
             right = first == item.first_wins
-            found.append({"pair_id": item.row.pair.id, "verdict": verdict, "right": right, "text": chain.text})
-    return found
+            verdict = "a" if first != item.swapped else "b"
+            row = {"pair_id": item.row.pair.id, "verdict": verdict, "right": right, "text": chain.text}
+            found.setdefault(right, row)
+    return [found[right] for right in sorted(found, reverse=True)]
 
 
 def _read(file: Path, iteration: int) -> dict[str, list[Chain]]:

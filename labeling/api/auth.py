@@ -2,29 +2,65 @@
 
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest
+from django.db.models import Model, QuerySet
+from django.http import Http404, HttpRequest
 from ninja.security import HttpBearer
 
-from labeling.models import ApiToken
+from labeling.api import limits
+from labeling.models import ApiToken, Claim, DatasetVersion, ImportBatch, TrainingRun
 from labeling.services.tokens import owner_of
 
 RANK: dict[str, int] = {ApiToken.Scope.READ: 0, ApiToken.Scope.LABEL: 1, ApiToken.Scope.MANAGE: 2}
+
+OF_PROJECT: dict[str, tuple[QuerySet[Model], str]] = {
+    "run_id": (TrainingRun.objects.all(), "project"),
+    "batch_id": (ImportBatch.objects.all(), "project"),
+    "dataset_id": (DatasetVersion.objects.all(), "project"),
+    "claim_id": (Claim.objects.all(), "pair__project"),
+}
+"""By the name of an address's part: the rows that it names, and how they are of a project."""
 
 
 class BearerToken(HttpBearer):
     """Makes the token's owner the request's user; the view then asks `access` as any page does."""
 
+    openapi_description = "A token from the page Tokens or from `manage.py create_token`."
+
     def authenticate(self, request: HttpRequest, token: str) -> ApiToken | None:
+        """The valid token. Raises TooMany, and Http404 where a token of one project asks for another's."""
         found = owner_of(token)
-        if found is not None:
-            request.user = found.owner
+        if found is None:
+            return None
+        limits.spend(request, found)
+        if found.project_id is not None and not _within(found, request):
+            raise Http404("no such project")
+        request.user = found.owner
         return found
+
+
+def token_of(request: HttpRequest) -> ApiToken:
+    token = getattr(request, "auth", None)
+    assert isinstance(token, ApiToken), "every route of the API asks for a token"
+    return token
 
 
 def user_of(request: HttpRequest, *, scope: ApiToken.Scope = ApiToken.Scope.READ) -> User:
     """The owner of the request's token. Raises PermissionDenied if the token's scope is too small."""
-    token = getattr(request, "auth", None)
-    assert isinstance(token, ApiToken), "every route of the API asks for a token"
+    token = token_of(request)
     if RANK[token.scope] < RANK[scope]:
         raise PermissionDenied(f"this needs a token with the scope {scope.value}")
     return token.owner
+
+
+def _within(token: ApiToken, request: HttpRequest) -> bool:
+    """Whether the address is of the token's own project. One that names nothing known is of no project."""
+    named = request.resolver_match.kwargs if request.resolver_match else {}
+    if not named:
+        return True  # the list of projects, which shows this one alone
+    if "slug" in named:
+        return token.project is not None and token.project.slug == named["slug"]
+    for name, value in named.items():
+        if name in OF_PROJECT:
+            rows, path = OF_PROJECT[name]
+            return str(value).isdecimal() and rows.filter(**{"pk": int(value), path: token.project_id}).exists()
+    return False

@@ -1,40 +1,65 @@
-"""Labels over REST, streamed as NDJSON."""
+"""Labels over REST, streamed as NDJSON, Parquet or CSV."""
 
-import json
-from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 from django.http import HttpRequest, StreamingHttpResponse
-from ninja import Router
+from ninja import Query, Router, Schema
 
 from labeling import access
 from labeling.api.auth import user_of
+from labeling.api.problems import Invalid
+from labeling.errors import ExportRefused
 from labeling.models import Member
 from labeling.services import exports
 
 router = Router(tags=["labels"])
 
+Word = Annotated[str, Query(max_length=400, pattern=r"^[^\x00]*$")]
 
-@router.get("/projects/{slug}/labels")
-def list_labels(
-    request: HttpRequest,
-    slug: str,
-    source: Literal["human", "judge", "consensus"] = "human",
-    profile: Literal["strict", "full"] = "full",
-    selective: bool = False,
-    format: Literal["ndjson"] = "ndjson",  # noqa: A002  the query parameter's name
-) -> StreamingHttpResponse:
-    """Every label of a source: `human`, `judge` (synthetic labels of the champion) or `consensus`.
 
-    With `selective` of the judge's labels only those where it keeps the agreement that the project wishes.
-    """
+class Filters(Schema):
+    """Which labels, and in which form."""
+
+    source: Annotated[
+        Literal["human", "judge", "consensus", "hybrid"],
+        Query(description="people's own labels, a judge's synthetic ones, the consensus, or both together"),
+    ] = "human"
+    profile: Annotated[
+        Literal["strict", "full"] | None,
+        Query(description="`strict`: only a trainer's columns; `full`: everything, with provenance (the default)"),
+    ] = None
+    format: Literal["ndjson", "parquet", "csv"] = "ndjson"
+    shape: Annotated[
+        Literal["preference", "reward", "kto", "sft", "prompt"] | None,
+        Query(description="the columns of `strict`; naming one asks for `strict`"),
+    ] = None
+    verdict: Annotated[
+        Literal["first", "final"] | None, Query(description="people's verdict before or after the judge was revealed")
+    ] = None
+    blind: Annotated[bool, Query(description="only labels given before the judge was seen, and no adjudications")] = (
+        False
+    )
+    ties: Annotated[
+        Literal["drop", "keep", "soft"] | None,
+        Query(description="`full` keeps and `strict` drops them; `soft` adds a probability, half for a tie"),
+    ] = None
+    min_confidence: Annotated[float | None, Query(ge=0, le=1, description="of the consensus, or the judge's")] = None
+    selective: Annotated[bool, Query(description="of the judge's labels only those where it may label alone")] = False
+    judge: Annotated[Word, Query(description="name or number of a version; empty: the champion")] = ""
+    rationales: Annotated[bool, Query(description="the judge's rationales too")] = False
+    since: Annotated[Word, Query(description="`X-Next-Cursor` of an earlier answer: what came or changed since")] = ""
+
+
+@router.get("/projects/{slug:slug}/labels")
+def list_labels(request: HttpRequest, slug: str, filters: Query[Filters]) -> StreamingHttpResponse:
+    """Every label of a source as a file that trains. The header `X-Next-Cursor` begins the next increment."""
     project = access.project_for(user_of(request), slug, role=Member.Role.MANAGER)
-    rows = exports.export(project, source=source, profile=profile, selective=selective)
-    response = StreamingHttpResponse(_lines(rows), content_type="application/x-ndjson")
-    response["Content-Disposition"] = f'attachment; filename="{slug}-{source}-{profile}.{format}"'
+    try:
+        asked = exports.ask(**filters.dict())
+        found = exports.open_export(project, asked)
+    except ExportRefused as error:
+        raise Invalid((error.field, error.reason)) from None
+    response = StreamingHttpResponse(found.pieces(), content_type=exports.CONTENT_TYPES[asked.format])
+    response["Content-Disposition"] = f'attachment; filename="{slug}-{asked.name}.{asked.format}"'
+    response["X-Next-Cursor"] = found.cursor
     return response
-
-
-def _lines(rows: Iterator[dict[str, Any]]) -> Iterator[bytes]:
-    for row in rows:
-        yield json.dumps(row, ensure_ascii=False).encode() + b"\n"

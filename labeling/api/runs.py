@@ -6,7 +6,7 @@ from typing import Any
 from django.http import HttpRequest
 from ninja import Router, Schema, Status
 
-from labeling import access
+from labeling import access, run_queries
 from labeling.api.auth import user_of
 from labeling.models import ApiToken, Member, TrainingRun
 from labeling.services import training
@@ -19,6 +19,12 @@ class RunIn(Schema):
 
 
 class RunOut(Schema):
+    """A run: ``start`` is the champion that it must beat, ``origin`` the judge whose weights it starts from.
+
+    ``seconds`` are by phase, over all attempts. ``queue_position`` is that of a waiting run among all active ones of
+    the installation, those under way included; null for one that does not wait.
+    """
+
     id: int
     method: str
     trigger: str
@@ -29,7 +35,12 @@ class RunOut(Schema):
     training_pairs: int
     replay_pairs: int
     holdout_pairs: int
+    start: str
+    origin: str
     candidate: str
+    queue_position: int | None
+    seconds: dict[str, float]
+    tokens: int
     metrics: dict[str, Any]
     gate: dict[str, Any]
     yields: list[dict[str, Any]]
@@ -41,6 +52,18 @@ class RunOut(Schema):
     @staticmethod
     def resolve_candidate(run: TrainingRun) -> str:
         return run.candidate.name if run.candidate else ""
+
+    @staticmethod
+    def resolve_start(run: TrainingRun) -> str:
+        return run.start.name
+
+    @staticmethod
+    def resolve_origin(run: TrainingRun) -> str:
+        return run.origin.name
+
+    @staticmethod
+    def resolve_queue_position(run: TrainingRun) -> int | None:
+        return run_queries.queue_position(run)
 
 
 @router.post("/projects/{slug}/training-runs", response={202: RunOut})
@@ -56,7 +79,7 @@ def request_run(request: HttpRequest, slug: str, body: RunIn) -> Status[Training
 def list_runs(request: HttpRequest, slug: str) -> list[TrainingRun]:
     """The project's newest hundred runs."""
     project = access.project_for(user_of(request), slug, role=Member.Role.MANAGER)
-    return list(TrainingRun.objects.select_related("candidate").filter(project=project)[:100])
+    return list(TrainingRun.objects.select_related("candidate", "start", "origin").filter(project=project)[:100])
 
 
 @router.get("/training-runs/{run_id}", response=RunOut)

@@ -1,8 +1,10 @@
 """The rows of Tandem and what the database itself guarantees about them. Knows no request, queue or model."""
 
 from labeling.models.access import ApiToken, AuditEvent, KeyMap
+from labeling.models.datasets import DatasetVersion
 from labeling.models.judges import (
     Deployment,
+    JudgeCall,
     JudgeEndpoint,
     Judgement,
     JudgeTrial,
@@ -23,9 +25,11 @@ __all__ = [
     "Claim",
     "Consensus",
     "ConsensusFit",
+    "DatasetVersion",
     "Deployment",
     "Flag",
     "ImportBatch",
+    "JudgeCall",
     "JudgeEndpoint",
     "JudgeTrial",
     "JudgeVersion",

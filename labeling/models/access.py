@@ -3,9 +3,11 @@
 from django.conf import settings
 from django.db import models
 
+from labeling.models.projects import Project
+
 
 class ApiToken(models.Model):
-    """A bearer token. Only its hash is stored."""
+    """A bearer token, for one project or for all of its owner's. Only its hash is stored."""
 
     class Scope(models.TextChoices):
         READ = "read", "read"
@@ -13,6 +15,9 @@ class ApiToken(models.Model):
         MANAGE = "manage", "manage"
 
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens")
+    project = models.ForeignKey(
+        Project, on_delete=models.CASCADE, null=True, blank=True, related_name="+", help_text="empty: all the owner's"
+    )
     name = models.CharField(max_length=100, blank=True)
     sha256 = models.CharField(max_length=64, unique=True)
     scope = models.CharField(max_length=10, choices=Scope, default=Scope.MANAGE)

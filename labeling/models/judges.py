@@ -235,3 +235,32 @@ class JudgingRequest(models.Model):
 
     def __str__(self) -> str:
         return f"{self.judge} on {self.pair} ({self.method}, {self.state})"
+
+
+class JudgeCall(models.Model):
+    """Pairs sent over the API to be judged once: nothing of them enters the project."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting", "waiting for the judge worker"
+        RUNNING = "running", "running"
+        DONE = "done", "done"
+        FAILED = "failed", "failed"
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="calls")
+    judge = models.ForeignKey(JudgeVersion, on_delete=models.PROTECT, related_name="+")
+    requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    method = models.CharField(max_length=10, choices=Method)
+    pairs = models.JSONField(help_text="as they were sent, checked")
+    state = models.CharField(max_length=10, choices=State, default=State.WAITING)
+    said = models.JSONField(default=list, blank=True, help_text="one answer for each pair, in their order")
+    error = models.TextField(blank=True)
+    leased_until = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-pk"]
+        indexes = [models.Index(fields=["state", "id"], name="call_next")]
+
+    def __str__(self) -> str:
+        return f"call {self.pk} of {self.project} ({self.state})"

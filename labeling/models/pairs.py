@@ -1,5 +1,6 @@
 """Pairs of responses and the files they came from."""
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
@@ -9,9 +10,29 @@ from labeling.models.projects import Project
 class ImportBatch(models.Model):
     """One imported file. The same file twice imports nothing twice."""
 
+    class State(models.TextChoices):
+        WAITING = "waiting", "waiting for a worker"
+        RUNNING = "running", "running"
+        DONE = "done", "done"
+        FAILED = "failed", "failed"
+        CANCELLED = "cancelled", "cancelled"
+
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="batches")
     filename = models.CharField(max_length=300)
     sha256 = models.CharField(max_length=64)
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    state = models.CharField(max_length=10, choices=State, default=State.DONE)
+    format = models.CharField(max_length=30, blank=True, help_text="the layout that was detected or chosen")
+    mapping = models.JSONField(default=dict, blank=True, help_text="{field: column}, where a person said so")
+    bytes = models.PositiveBigIntegerField(default=0, help_text="size of the file")
+    bytes_read = models.PositiveBigIntegerField(default=0)
+    error = models.TextField(blank=True)
+    cancel_requested = models.BooleanField(default=False)
+    lease = models.CharField(max_length=40, blank=True)
+    leased_until = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
     note = models.TextField(blank=True, help_text="the file's own header, where it has one")
     imported = models.PositiveIntegerField(default=0)
     duplicates = models.PositiveIntegerField(default=0)
@@ -21,7 +42,13 @@ class ImportBatch(models.Model):
 
     class Meta:
         ordering = ["-pk"]
-        constraints = [models.UniqueConstraint(fields=["project", "sha256"], name="one_batch_per_file")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project", "sha256"],
+                condition=Q(state__in=["waiting", "running", "done"]),
+                name="one_batch_per_file",
+            )
+        ]
 
     def __str__(self) -> str:
         return self.filename
@@ -32,8 +59,10 @@ class RejectedLine(models.Model):
 
     batch = models.ForeignKey(ImportBatch, on_delete=models.CASCADE, related_name="rejected_lines")
     number = models.PositiveIntegerField()
+    field = models.CharField(max_length=60, blank=True)
     reason = models.CharField(max_length=500)
     excerpt = models.CharField(max_length=200, blank=True)
+    raw = models.TextField(blank=True, help_text="the row as it was read, to be mended and imported again")
 
     class Meta:
         ordering = ["number", "pk"]

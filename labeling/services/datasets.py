@@ -10,6 +10,7 @@ from typing import Any
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from genrm_engine.types import LabelledPair
+from labeling import jobs
 from labeling.models import JudgeVersion, Label, Pair, Project, TrainedPair, TrainingRun
 from labeling.services.consensus import majority
 
@@ -85,7 +86,8 @@ def refresh_gate(project: Project) -> int:
 
     Each decision of the gate wears its labels a little: the champion has been chosen by them. Audit pairs are drawn
     at random too and never train, so that after a first decision those labelled by then are fresh evidence. Only
-    groups of which no other labelled pair could train: nothing that teaches is taken away.
+    groups of which no other labelled pair could train: nothing that teaches is taken away. What a judge alone has
+    labelled or flagged there goes with the refresh that follows.
     """
     if not TrainingRun.objects.filter(project=project).exclude(gate={}).exists():
         return 0
@@ -96,6 +98,8 @@ def refresh_gate(project: Project) -> int:
     trained = set(TrainedPair.objects.filter(run__project=project).values_list("pair__group_key", flat=True))
     groups = fresh - teaching - trained
     Pair.objects.filter(project=project, group_key__in=groups).update(part=Pair.Part.GATE)
+    if groups:
+        jobs.enqueue(jobs.REFRESH_PROJECT, project_id=project.pk)
     return len(groups)
 
 

@@ -17,11 +17,12 @@ from genrm_engine.starter import FOLDERS
 from genrm_engine.types import as_choice
 from labeling import jobs
 from labeling.errors import CannotReign
-from labeling.models import Deployment, JudgeVersion, JudgingRequest, Pair, Project
+from labeling.models import Deployment, JudgeVersion, Pair, Project
 from labeling.models.judges import Method
 from labeling.services import audit, datasets, flags, judge_labels, judging, trust
 
 State = Deployment.State
+LONGEST_REASON = 500
 
 
 def first_judge(*, backend: str, model: str) -> JudgeVersion:
@@ -66,15 +67,29 @@ def promote(
     gate: dict[str, Any],
     by: User | None,
     because: str = "",
+    beaten: JudgeVersion | None = None,
 ) -> Deployment:
     """Crown the judge: the old champion retires with its flags and labels, and every pair is judged again.
 
-    ``because`` is why a person did not follow the gate.
+    ``because`` is why a person did not follow the gate; an earlier reason stands until the gate says yes. Raises
+    CannotReign if another judge reigns by now than the one that was ``beaten``.
     """
+    _lock(project)
+    champion = judging.champion_of(project)
+    if beaten is not None and (champion is None or champion.judge_id != beaten.pk):
+        reigns = champion.judge if champion else "no judge"
+        raise CannotReign(f"{judge} was compared with {beaten}, but {reigns} reigns by now: no comparison holds.")
     retired = _dethrone(project)
-    deployment = _deploy(project, judge, State.CHAMPION, counts=counts, gate=gate)
-    Deployment.objects.filter(pk=deployment.pk).update(
-        shadow_since=None, overruled_because=because, overruled_by=by if because else None
+    overruled = {"overruled_because": because, "overruled_by": by if because else None}
+    deployment = _deploy(
+        project,
+        judge,
+        State.CHAMPION,
+        counts=counts,
+        gate=gate,
+        shadow_since=None,
+        promoted_at=timezone.now(),
+        **(overruled if because or gate.get("promote") else {}),
     )
     former = str(retired.judge) if retired else ""
     audit.record("judge.promote", deployment, by=by, former=former, gate=gate, because=because)
@@ -90,17 +105,22 @@ def reject(project: Project, judge: JudgeVersion, *, counts: str, gate: dict[str
     return deployment
 
 
+@transaction.atomic
 def crown(deployment: Deployment, *, by: User, because: str = "") -> Deployment:
     """Make a version champion by hand. Raises CannotReign where it may not, or where the gate is overruled silently.
 
     A version that the gate did not promote, and that has never reigned, needs a reason, which is kept.
     """
+    _lock(deployment.project)
+    deployment = Deployment.objects.select_for_update(no_key=True).get(pk=deployment.pk)
     overruled = not (deployment.gate.get("promote") or deployment.promoted_at)
     because = because.strip()
     if deployment.state == State.CHAMPION:
         raise CannotReign(f"{deployment.judge} is the champion already.")
     if hasattr(deployment.judge, "pruned"):
         raise CannotReign(f"The weights of {deployment.judge} were deleted: it cannot judge any more.")
+    if len(because) > LONGEST_REASON:
+        raise CannotReign(f"because: at most {LONGEST_REASON} characters, not {len(because)}.")
     if overruled and not because:
         raise CannotReign(f"The gate did not promote {deployment.judge}: say why it is to reign all the same.")
     return promote(
@@ -116,8 +136,9 @@ def crown(deployment: Deployment, *, by: User, because: str = "") -> Deployment:
 def former_champion(project: Project) -> Deployment | None:
     """The version that a roll-back restores: of those that have reigned before the champion the last one."""
     reigned = Deployment.objects.select_related("judge").filter(
-        project=project, state=State.RETIRED, promoted_at__isnull=False, judge__pruned__isnull=True
+        project=project, promoted_at__isnull=False, judge__pruned__isnull=True
     )
+    reigned = reigned.exclude(state=State.CHAMPION)
     return reigned.order_by("-retired_at", "-pk").first()
 
 
@@ -153,7 +174,7 @@ def retire(deployment: Deployment, *, by: User) -> None:
     others = Deployment.objects.filter(pk=deployment.pk).exclude(state__in=[State.CHAMPION, State.RETIRED])
     if not others.update(state=State.RETIRED, shadow_since=None):
         raise CannotReign(f"{deployment.judge} reigns or rests already: promote another version, or roll back.")
-    JudgingRequest.objects.filter(pair__project=deployment.project_id, judge=deployment.judge_id).delete()
+    judging.drop_requests(deployment.project, deployment.judge_id)
     audit.record("judge.retire", deployment, by=by)
 
 
@@ -192,8 +213,13 @@ def weigh(deployment: Deployment) -> bool:
         gold={str(row.pair.pk): as_choice(row.pair.gold) for row in rows if row.pair.gold in ("a", "b")},
         lengths={str(row.pair.pk): (len(row.pair.response_a), len(row.pair.response_b)) for row in rows},
     )
-    Deployment.objects.filter(pk=deployment.pk).update(gate=decision.to_json(), weighed_of=compared)
-    return True
+    still = Deployment.objects.filter(pk=deployment.pk, state=State.SHADOW)
+    return bool(still.update(gate=decision.to_json(), weighed_of=compared))
+
+
+def _lock(project: Project) -> None:
+    """Until the transaction ends: of two changes of reign the second waits, and finds what the first has done."""
+    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
 
 
 def _dethrone(project: Project) -> Deployment | None:
@@ -201,7 +227,7 @@ def _dethrone(project: Project) -> Deployment | None:
     retired = judging.champion_of(project)
     if retired is not None:
         Deployment.objects.filter(pk=retired.pk).update(state=State.RETIRED, retired_at=timezone.now())
-        JudgingRequest.objects.filter(pair__project=project, judge=retired.judge_id).delete()
+        judging.drop_requests(project, retired.judge_id)
         flags.withdraw_judge(project)
         judge_labels.withdraw(project)
     return retired
@@ -213,9 +239,8 @@ def _follow(project: Project) -> None:
     jobs.enqueue(jobs.REFRESH_PROJECT, project_id=project.pk)
 
 
-def _deploy(project: Project, judge: JudgeVersion, state: str, *, counts: str, gate: dict[str, Any]) -> Deployment:
-    fields: dict[str, Any] = {"state": state, "counts": counts, "gate": gate}
-    if state == State.CHAMPION:
-        fields["promoted_at"] = timezone.now()
-    deployment, _created = Deployment.objects.update_or_create(project=project, judge=judge, defaults=fields)
+def _deploy(project: Project, judge: JudgeVersion, state: str, **fields: Any) -> Deployment:
+    deployment, _created = Deployment.objects.update_or_create(
+        project=project, judge=judge, defaults={"state": state, **fields}
+    )
     return deployment

@@ -1,186 +1,276 @@
-"""Import files of pairs: streamed, atomic per file, idempotent, every rejected line with its number and reason."""
+"""Import files of pairs: streamed, atomic per file, idempotent, every rejected row with its number and reason.
 
-import gzip
+The page, the command and the API all end here. A small file is imported at once; what is large waits for a worker
+(`import_jobs`). Nothing of an import is seen before all of it is there.
+"""
+
 import hashlib
-import zlib
-from collections.abc import Iterator
-from itertools import islice
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import IntegrityError, transaction
+from django.db.models import Count, Min
 
+from genrm_engine.formats import FORMATS
 from labeling import jobs
 from labeling.errors import ImportRefused
-from labeling.models import ImportBatch, Label, Pair, Project, RejectedLine
-from labeling.services import audit, deployments, judging
-from labeling.services.claims import close_settled
-from labeling.services.rows import BadRow, Row, parse_line, to_row
+from labeling.models import ImportBatch, JudgingRequest, Label, Pair, Project
+from labeling.readers import Opened, Unreadable, open_file
+from labeling.services import audit, bulk, deployments, judging, pairs, uploads
+from labeling.services.checking import Chunk, Plan, checked, prefetched, spooled
+from labeling.services.mapping import problems
+from labeling.services.parts import part_of
 
-LONGEST_LINE = 8 * 1024 * 1024
-_CHUNK = 500
-_GZIP_MAGIC = b"\x1f\x8b"
+__all__ = [
+    "AT_ONCE",
+    "DryRun",
+    "Plan",
+    "dry_run",
+    "import_draft",
+    "import_file",
+    "import_opened",
+    "import_stream",
+    "part_of",
+]
 
-Numbered = tuple[int, Row | BadRow, bytes]
+AT_ONCE = 5_000_000
+"""Bytes up to which a file is imported while the person waits."""
+MANY = 1_000
+"""New pairs after which the database should look at its tables again."""
+PATIENCE = 20.0
+"""Seconds to wait for another import into the same project."""
+STANDING = (ImportBatch.State.WAITING, ImportBatch.State.RUNNING, ImportBatch.State.DONE)
+DETECT = Plan()
+
+OnChunk = Callable[[Chunk], None]
 
 
-@transaction.atomic
-def import_file(project: Project, *, file: BinaryIO, filename: str, by: User | None = None) -> ImportBatch:
-    """Add the pairs of a JSONL file (plain or gzip; Tandem's layout or TRL's) and the labels they carry.
+@dataclass(slots=True)
+class DryRun:
+    """What an import would do; ``complete`` is False where the time was up before the file was read."""
 
-    All of the file or nothing. The same file again adds nothing and answers with the batch of the first time; pairs
-    that the project has already are counted as duplicates. Raises ImportRefused if the file cannot be read at all.
+    batch: ImportBatch
+    reasons: list[tuple[str, str, int, int]] = field(default_factory=list)
+    complete: bool = True
+
+
+def import_file(
+    project: Project, *, file: BinaryIO, filename: str, by: User | None = None, plan: Plan = DETECT
+) -> ImportBatch:
+    """Add the pairs of a file and the labels that they carry: all of it or nothing.
+
+    The same file again adds nothing and answers with the batch of the first time; pairs that the project has already
+    are counted as duplicates. Raises ImportRefused if the file cannot be read at all.
     """
-    digest = _sha256(file)
-    known = ImportBatch.objects.filter(project=project, sha256=digest).first()
+    digest, size = _measured(file)
+    return import_opened(project, lambda: open_file(file, filename), filename, identity(digest, plan), size, by, plan)
+
+
+def import_opened(
+    project: Project,
+    opening: Callable[[], Opened],
+    filename: str,
+    sha256: str,
+    size: int,
+    by: User | None,
+    plan: Plan = DETECT,
+) -> ImportBatch:
+    """The same for whatever has been made ready to be read; ``sha256`` says what is the same again."""
+    known = standing(project, sha256)
     if known is not None:
         return known
-    batch = ImportBatch.objects.create(project=project, filename=filename[:300], sha256=digest)
-    file.seek(0)
-    lines = _numbered(_opened(file), batch)
-    while chunk := list(islice(lines, _CHUNK)):
-        _store(batch, chunk)
-    if not (batch.imported or batch.duplicates or batch.rejected):
-        raise ImportRefused("The file has no lines.")
-    batch.save()
-    audit.record("pairs.import", batch, by=by, imported=batch.imported, rejected=batch.rejected)
-    deployments.ensure_champion(project)
-    judging.request_project(project)
-    if batch.labels:
-        jobs.enqueue(jobs.REFRESH_PROJECT, project_id=project.pk)
+    _check(plan)
+    batch = ImportBatch(project=project, filename=filename[:300], sha256=sha256, bytes=size, bytes_read=size)
+    batch.requested_by, batch.mapping = by, plan.mapping
+    try:
+        with _refusing(), _ahead(opening, plan, batch) as chunks, transaction.atomic():
+            _wait_for_turn(project)
+            batch.save()
+            fill(batch, project, chunks)
+            batch.save()
+            audit.record("pairs.import", batch, by=by, imported=batch.imported, rejected=batch.rejected)
+            follow_up(batch)
+    except IntegrityError:
+        known = standing(project, sha256)  # the same file, sent twice at once
+        if known is None:
+            raise
+        return known
     return batch
 
 
-def _sha256(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
+def import_stream(
+    project: Project, *, stream: BinaryIO, filename: str, by: User | None = None, plan: Plan = DETECT
+) -> ImportBatch:
+    """Import what comes in a stream. A large one is left to a worker: the batch that is returned then waits.
+
+    Raises ImportRefused as `import_file` does.
+    """
+    draft = uploads.receive(project, stream=stream, filename=filename)
+    try:
+        return import_draft(project, draft, by=by, plan=plan)
+    finally:
+        draft.discard()
+
+
+def import_draft(project: Project, draft: uploads.Draft, *, by: User | None, plan: Plan = DETECT) -> ImportBatch:
+    """Import a file that lies in the data folder: at once if it is small and nothing else is under way."""
+    sha256 = identity(draft.sha256, plan)
+    known = standing(project, sha256)
+    if known is not None:
+        return known
+    busy = project.batches.filter(state__in=(ImportBatch.State.WAITING, ImportBatch.State.RUNNING)).exists()
+    if draft.size <= AT_ONCE and not busy:
+        with draft.opened() as file:
+            return import_file(project, file=file, filename=draft.filename, by=by, plan=plan)
+    _check(plan)
+    with transaction.atomic():
+        batch, created = ImportBatch.objects.get_or_create(
+            project=project,
+            sha256=sha256,
+            state__in=STANDING,
+            defaults={
+                "filename": draft.filename,
+                "state": ImportBatch.State.WAITING,
+                "format": plan.layout,
+                "mapping": plan.mapping,
+                "bytes": draft.size,
+                "requested_by": by,
+            },
+        )
+        if created:
+            audit.record("pairs.import_asked", batch, by=by, bytes=draft.size)
+            uploads.hand_over(draft, batch)
+            jobs.enqueue(jobs.IMPORT, batch_id=batch.pk)
+    return batch
+
+
+def dry_run(
+    project: Project, opening: Callable[[], Opened], *, plan: Plan = DETECT, seconds: float | None = None
+) -> DryRun:
+    """Do the import and take it back: what would be added, and how many rows are turned away for which reason.
+
+    ``seconds`` bounds the reading. Raises ImportRefused if the file cannot be read at all.
+    """
+    _check(plan)
+    result = DryRun(ImportBatch(project=project, filename="dry run", sha256=f"dry run {time.time_ns()}"))
+    until = None if seconds is None else time.monotonic() + seconds
+
+    def bounded(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        for chunk in chunks:
+            yield chunk
+            if until is not None and time.monotonic() > until:
+                result.complete = False
+                return
+
+    with _refusing(), _ahead(opening, plan, result.batch, around=bounded) as chunks, transaction.atomic():
+        _wait_for_turn(project)
+        result.batch.save()
+        fill(result.batch, project, chunks)
+        result.reasons = reasons(result.batch)
+        transaction.set_rollback(True)
+    return result
+
+
+def fill(batch: ImportBatch, project: Project, chunks: Iterator[Chunk]) -> None:
+    """Store chunk by chunk inside the caller's transaction; the batch's counts go up and are not saved."""
+    for chunk in chunks:
+        pairs.store(batch, project, chunk.outcomes)
+        batch.note = batch.note or chunk.note
+        batch.format = _format(chunk.layout, batch.format)
+        batch.bytes_read = chunk.position
+    if not (batch.imported or batch.duplicates or batch.rejected):
+        raise ImportRefused("The file has no rows." if batch.note else "The file has no lines.")
+    batch.bytes_read, batch.format = batch.bytes, batch.format.strip(", ")
+
+
+def follow_up(batch: ImportBatch) -> None:
+    """What new pairs and labels call for: a judge, judgements, and consensus of what has labels."""
+    large = batch.imported >= MANY
+    if large:
+        bulk.analyze(Pair, Label)
+    deployments.ensure_champion(batch.project)
+    judging.request_project(batch.project)
+    if large:
+        bulk.analyze(JudgingRequest)
+    if batch.labels:
+        jobs.enqueue(jobs.REFRESH_PROJECT, project_id=batch.project_id)
+
+
+def standing(project: Project, sha256: str) -> ImportBatch | None:
+    """The import of the same content that is there or on its way."""
+    return ImportBatch.objects.filter(project=project, sha256=sha256, state__in=STANDING).first()
+
+
+def identity(sha256: str, plan: Plan) -> str:
+    """By what a file is known again: its content, and how a person said that it is to be read."""
+    if plan == DETECT:
+        return sha256
+    return hashlib.sha256(json.dumps([sha256, plan.layout, sorted(plan.mapping.items())]).encode()).hexdigest()
+
+
+def reasons(batch: ImportBatch, most: int = 30) -> list[tuple[str, str, int, int]]:
+    """Field, reason, how many rows, and the first row's number; the most frequent first."""
+    grouped = batch.rejected_lines.order_by().values_list("field", "reason").annotate(rows=Count("pk"))
+    return list(grouped.annotate(first=Min("number")).order_by("-rows", "first")[:most])
+
+
+def chunks_of(opened: Opened, plan: Plan, batch: ImportBatch, on_chunk: OnChunk | None = None) -> Iterator[Chunk]:
+    """The file's chunks; what holds the rows is noted on the batch."""
+    batch.format = f"{plan.layout}, {opened.container}" if plan.layout else f", {opened.container}"
+    return checked(opened, plan, on_chunk)
+
+
+def _format(layout: str, noted: str) -> str:
+    """Layout and container, as "trl, csv"; the first row whose layout is known decides."""
+    before, _, container = noted.partition(", ")
+    return f"{before or layout}, {container}"[:30]
+
+
+@contextmanager
+def _ahead(
+    opening: Callable[[], Opened],
+    plan: Plan,
+    batch: ImportBatch,
+    around: Callable[[Iterator[Chunk]], Iterator[Chunk]] = iter,
+) -> Iterator[Iterator[Chunk]]:
+    chunks = around(chunks_of(opening(), plan, batch))
+    with (prefetched if bulk.on_postgres() else spooled)(chunks) as taken:
+        yield taken
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except Unreadable as error:
+        raise ImportRefused(str(error)) from None
+
+
+def _wait_for_turn(project: Project) -> None:
+    """Imports into one project go one after the other, so that what one adds the next one knows."""
+    until = time.monotonic() + PATIENCE
+    while not bulk.try_lock(project.pk):
+        if time.monotonic() > until:
+            raise ImportRefused("Another file is being imported into this project. Please try again when it is done.")
+        time.sleep(0.05)
+
+
+def _check(plan: Plan) -> None:
+    if plan.layout and plan.layout not in FORMATS:
+        raise ImportRefused(f"layout: {plan.layout!r} is not one of {', '.join(FORMATS)}")
+    if plan.mapping and (wrong := problems(plan.mapping)):
+        raise ImportRefused("; ".join(f"{name}: {what}" for name, what in wrong.items()))
+
+
+def _measured(file: BinaryIO) -> tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
     while block := file.read(1 << 20):
         digest.update(block)
-    return digest.hexdigest()
-
-
-def _opened(file: BinaryIO) -> gzip.GzipFile | BinaryIO:
-    magic = file.read(2)
+        size += len(block)
     file.seek(0)
-    return gzip.open(file) if magic == _GZIP_MAGIC else file
-
-
-def _numbered(file: gzip.GzipFile | BinaryIO, batch: ImportBatch) -> Iterator[Numbered]:
-    """Every line with its number, read and checked; a header on the first line goes to the batch's note."""
-    number = 0
-    while True:
-        number += 1
-        try:
-            line = file.readline(LONGEST_LINE + 1)
-        except (OSError, EOFError, zlib.error) as error:
-            raise ImportRefused(f"The compressed file is damaged at line {number}: {error}") from None
-        if not line:
-            return
-        if len(line) > LONGEST_LINE:
-            raise ImportRefused(f"Line {number} is longer than {LONGEST_LINE // 2**20} MiB; is this a JSONL file?")
-        if not line.strip():
-            continue
-        line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-        try:
-            raw = parse_line(line)
-            if number == 1 and isinstance(raw.get("header"), dict):
-                batch.note = str(raw["header"].get("note") or "")
-                continue
-            yield number, to_row(raw), line
-        except BadRow as error:
-            yield number, error, line
-
-
-def _store(batch: ImportBatch, chunk: list[Numbered]) -> None:
-    """Insert what is new of a chunk, count duplicates, keep the rejected lines."""
-    rejected: list[RejectedLine] = []
-    fresh: dict[str, Row] = {}
-    rows = [(number, row, line) for number, row, line in chunk if isinstance(row, Row)]
-    ids, contents = _known(batch.project, [row for _number, row, _line in rows])
-    for number, outcome, line in chunk:
-        if isinstance(outcome, BadRow):
-            rejected.append(_rejected(batch, number, str(outcome), line))
-        elif outcome.content_hash in contents:
-            batch.duplicates += 1
-        elif outcome.external_id in ids:
-            reason = f"id: the project has another pair with the id {outcome.external_id!r}"
-            rejected.append(_rejected(batch, number, reason, line))
-        else:
-            ids.add(outcome.external_id)
-            contents.add(outcome.content_hash)
-            fresh[outcome.external_id] = outcome
-    pairs = Pair.objects.bulk_create(_pair(batch, row) for row in fresh.values())
-    labels = [
-        Label(
-            pair=pair,
-            source=Label.Source.IMPORT,
-            external_annotator=annotator,
-            choice=choice,
-            final_choice=choice,
-            blind=True,
-        )
-        for pair in pairs
-        for annotator, choice in fresh[pair.external_id].labels.items()
-    ]
-    Label.objects.bulk_create(labels)
-    if labels:
-        fresh_ones = Pair.objects.filter(pk__in=[pair.pk for pair in pairs])
-        close_settled(fresh_ones, overlap=batch.project.overlap)
-    RejectedLine.objects.bulk_create(rejected)
-    batch.imported += len(pairs)
-    batch.labels += len(labels)
-    batch.rejected += len(rejected)
-
-
-def _known(project: Project, rows: list[Row]) -> tuple[set[str], set[str]]:
-    of_project = Pair.objects.filter(project=project)
-    ids = of_project.filter(external_id__in=[row.external_id for row in rows]).values_list("external_id", flat=True)
-    contents = of_project.filter(content_hash__in=[row.content_hash for row in rows])
-    return set(ids), set(contents.values_list("content_hash", flat=True))
-
-
-def _rejected(batch: ImportBatch, number: int, reason: str, line: bytes) -> RejectedLine:
-    excerpt = line[:200].decode("utf-8", errors="replace").replace("\x00", "�").strip()
-    return RejectedLine(batch=batch, number=number, reason=reason[:500], excerpt=excerpt[:200])
-
-
-def _pair(batch: ImportBatch, row: Row) -> Pair:
-    project = batch.project
-    part = part_of(project, row.group_key)
-    return Pair(
-        project=project,
-        batch=batch,
-        external_id=row.external_id,
-        prompt=row.prompt,
-        response_a=row.response_a,
-        response_b=row.response_b,
-        model_a=row.model_a,
-        model_b=row.model_b,
-        meta=row.meta,
-        gold=row.gold,
-        prompt_hash=row.prompt_hash,
-        content_hash=row.content_hash,
-        group_key=row.group_key,
-        part=part,
-        audit=part == Pair.Part.TRAIN and _unit(project, "audit", row.content_hash) < project.audit_share,
-        shuffle=int(_unit(project, "order", row.content_hash) * (2**31 - 1)),
-    )
-
-
-def part_of(project: Project, group_key: str) -> Pair.Part:
-    """The hold-out is drawn by the group's hash, so that all pairs of a group, also later ones, are on one side.
-
-    Of the hold-out's groups a quarter calibrates, half decides at the gate, a quarter is only reported.
-    """
-    place = _unit(project, "hold-out", group_key)
-    if place >= project.holdout_share:
-        return Pair.Part.TRAIN
-    inside = place / project.holdout_share
-    if inside < 0.25:
-        return Pair.Part.CALIBRATION
-    return Pair.Part.GATE if inside < 0.75 else Pair.Part.TEST
-
-
-def _unit(project: Project, purpose: str, key: str) -> float:
-    """A number in [0, 1) that depends on nothing but its arguments."""
-    digest = hashlib.sha256(f"{project.slug}/{purpose}/{key}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
+    return digest.hexdigest(), size

@@ -1,12 +1,14 @@
 """What judges still have to judge, who is at it, and what they said. Knows no model: the workers do the judging."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from itertools import islice
 from uuid import uuid4
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Value, When
 from django.utils import timezone
 
 from genrm_engine import types as engine
@@ -14,6 +16,8 @@ from genrm_engine.training.config import HEADS
 from labeling import jobs
 from labeling.models import Deployment, Judgement, JudgeVersion, JudgingRequest, Pair, Project, Rationale
 from labeling.models.judges import Method
+from labeling.services import bulk, datasets
+from labeling.services.consensus import majority
 
 Priority = JudgingRequest.Priority
 State = JudgingRequest.State
@@ -21,8 +25,12 @@ State = JudgingRequest.State
 CHUNK = {Method.SCORE: 16, Method.COT: 12}
 """Pairs per chunk: a few seconds of work on a small CPU, far below every lease and time-out."""
 
+REMOTE = ("openai",)
+"""Backends whose model runs on a server: they need no device of this machine."""
+
 MAX_ATTEMPTS = 5
-_BATCH = 2_000
+OUTSIDE = 200
+"""Most pairs of another project by which this one's judges are measured."""
 
 
 def methods_of(project: Project, judge: JudgeVersion) -> tuple[Method, ...]:
@@ -35,7 +43,8 @@ def request_project(project: Project) -> int:
     """Ask for every judgement of the project's champion and its shadows that is missing; returns how many.
 
     New pairs go before those that an earlier judge has judged already. A shadow judges the hold-out, and the pairs
-    imported since it became one, by the method that counts for it, when nothing else waits.
+    imported since it became one, by the method that counts for it, when nothing else waits. So the champion judges the
+    pairs of the project's outside sets.
     """
     champion = champion_of(project)
     if champion is None:
@@ -44,9 +53,43 @@ def request_project(project: Project) -> int:
     for shadow in shadows_of(project):
         beside = ~Q(part=Pair.Part.TRAIN) | Q(created_at__gte=shadow.shadow_since)
         asked += _request(project, shadow.judge, Method(shadow.counts), where=beside, priority=Priority.SHADOW)
+    for other in project.outside.all():
+        pairs = Q(pk__in=list(outside_votes(other)))
+        asked += _request(other, champion.judge, Method(champion.counts), where=pairs, priority=Priority.SHADOW)
     if asked:
         jobs.enqueue(jobs.JUDGE)
     return asked
+
+
+def outside_votes(other: Project) -> dict[int, list[str]]:
+    """The pairs by which judges of other projects are measured, in random order, with people's blind verdicts.
+
+    They are the first hold-out pairs whose blind consensus is A or B; no judge was trained on them.
+    """
+    votes: dict[int, list[str]] = defaultdict(list)
+    given = datasets.blind_labels(other).exclude(pair__part=Pair.Part.TRAIN)
+    for pair_id, choice in given.order_by("pair__shuffle", "pair_id", "pk").values_list("pair_id", "choice"):
+        votes[pair_id].append(choice)
+    return dict(islice((one for one in votes.items() if majority(one[1])[0] in ("a", "b")), OUTSIDE))
+
+
+def drop_requests(project: Project, judge_id: int) -> None:
+    """Forget what a judge that no longer reigns or shadows in the project still had to judge for it."""
+    JudgingRequest.objects.filter(pair__project=project, judge=judge_id).delete()
+    drop_outside(project, judge_id, project.outside.all())
+
+
+def drop_outside(project: Project, judge_id: int, sets: Iterable[Project]) -> None:
+    """Forget what the judge still had to judge of these outside sets.
+
+    Where it reigns or shadows in the set's own project the requests stay: they are that project's.
+    """
+    at_work = Deployment.objects.filter(
+        judge=judge_id, state__in=[Deployment.State.CHAMPION, Deployment.State.SHADOW]
+    ).exclude(project=project)
+    theirs = [other.pk for other in sets]
+    asked = JudgingRequest.objects.filter(pair__project__in=theirs, judge=judge_id, priority=Priority.SHADOW)
+    asked.exclude(pair__project__in=at_work.values("project")).delete()
 
 
 def person_waits(pair: Pair, champion: Deployment) -> None:
@@ -67,12 +110,13 @@ def person_waits(pair: Pair, champion: Deployment) -> None:
         jobs.enqueue(jobs.JUDGE)
 
 
-def lease_chunk() -> list[JudgingRequest]:
+def lease_chunk(*, remote: bool | None = None) -> list[JudgingRequest]:
     """Take the next chunk of one judge and method, most urgent first; empty if nothing waits.
 
-    Compare-and-set on the state: two workers that look at the same rows share them out, neither judges twice.
+    ``remote``: only for judges on servers, or only for judges that run here. Compare-and-set on the state: two workers
+    that look at the same rows share them out, neither judges twice.
     """
-    first = _waiting().first()
+    first = _waiting(remote).first()
     if first is None:
         return []
     same = _waiting().filter(judge=first.judge_id, method=first.method, priority=first.priority)
@@ -191,6 +235,12 @@ def anything_waiting() -> bool:
     return _waiting().exists()
 
 
+def places_waiting() -> list[bool]:
+    """Where something waits to be judged, the most urgent place first: True on servers, False on the device here."""
+    first = {remote: _waiting(remote).values_list("priority", "pk").first() for remote in (False, True)}
+    return [remote for _urgency, remote in sorted((found, remote) for remote, found in first.items() if found)]
+
+
 def busy_workers() -> int:
     """How many judge workers are at a chunk right now."""
     return JudgingRequest.objects.filter(state=State.LEASED).values("lease").distinct().count()
@@ -206,8 +256,12 @@ def shadows_of(project: Project) -> QuerySet[Deployment]:
     return Deployment.objects.select_related("judge").filter(project=project, state=Deployment.State.SHADOW)
 
 
-def _waiting() -> QuerySet[JudgingRequest]:
-    return JudgingRequest.objects.select_related("pair").filter(state=State.WAITING).order_by("priority", "pk")
+def _waiting(remote: bool | None = None) -> QuerySet[JudgingRequest]:
+    waiting = JudgingRequest.objects.select_related("pair").filter(state=State.WAITING).order_by("priority", "pk")
+    if remote is None:
+        return waiting
+    on_servers = Q(judge__backend__in=REMOTE)
+    return waiting.filter(on_servers if remote else ~on_servers)
 
 
 def _request(
@@ -218,18 +272,24 @@ def _request(
     missing = (
         Pair.objects.filter(where or Q(), project=project)
         .filter(~Exists(judged.filter(judge=judge, method=method)), ~Exists(asked))
-        .annotate(again=Exists(judged.exclude(judge=judge)))
         .order_by("shuffle", "pk")
     )
     new, again = (
         (Priority.NEW_SCORE, Priority.AGAIN_SCORE) if method == Method.SCORE else (Priority.NEW_COT, Priority.AGAIN_COT)
     )
-    total = 0
-    batch: list[JudgingRequest] = []
-    for pair_id, judged_before in list(missing.values_list("pk", "again")):
-        urgency = priority or (again if judged_before else new)
-        batch.append(JudgingRequest(pair_id=pair_id, judge=judge, method=method, priority=urgency))
-        if len(batch) == _BATCH:
-            total += len(JudgingRequest.objects.bulk_create(batch, ignore_conflicts=True))
-            batch = []
-    return total + len(JudgingRequest.objects.bulk_create(batch, ignore_conflicts=True))
+    if priority is None:
+        judged_before = Exists(judged.exclude(judge=judge))
+        urgency: Case | Value = Case(When(judged_before, then=Value(int(again))), default=Value(int(new)))
+    else:
+        urgency = Value(int(priority))
+    columns = {
+        "pair": F("pk"),
+        "judge": Value(judge.pk),
+        "method": Value(method.value),
+        "priority": urgency,
+        "state": Value(State.WAITING.value),
+        "lease": Value(""),
+        "attempts": Value(0),
+        "error": Value(""),
+    }
+    return bulk.insert_selected(JudgingRequest, missing, columns)

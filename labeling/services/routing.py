@@ -132,9 +132,12 @@ def _few(rows: QuerySet[Row], ids: Collection[int]) -> QuerySet[Row]:
 
 
 def _said_before(project: Project, champion: Deployment, ids: Collection[int]) -> dict[int, float]:
-    """What the champion before said, if it was trusted: two judges that guess disagree for no reason."""
+    """What the champion before said, if it was trusted: two judges that guess disagree for no reason.
+
+    A later judge that was rolled back is not the one before: with the champion its routing returns.
+    """
     retired = Deployment.objects.filter(project=project, state=Deployment.State.RETIRED, trusted=True)
-    former = retired.exclude(pk=champion.pk).order_by("-promoted_at").first()
+    former = retired.filter(pk__lt=champion.pk).order_by("-promoted_at").first()
     return {} if former is None else {pair: p_a for pair, (p_a, _) in _said(former, ids).items()}
 
 

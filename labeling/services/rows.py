@@ -1,124 +1,181 @@
-"""One line of an imported file → one pair with its labels, or the reason why not. Knows no database."""
+"""One row of an imported file → one pair with its labels, or the reason why not. Knows no database.
+
+Tandem's own layout is read here, with all that an export says of a label; every other layout is the engine's.
+"""
 
 import hashlib
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from genrm_engine.errors import EngineError
+from genrm_engine.formats.draft import Draft
+from genrm_engine.formats.layouts import known, read_row
 from labeling.models.labels import Choice
+from labeling.services.flat_exports import is_flat, nested, parsed
+from labeling.services.given_labels import FILE, LONGEST_NAME, GivenLabel, labels_of, without_idle_strength
+from labeling.services.texts import LONGEST_FIELD, BadRow, clean_text
 
-LONGEST_FIELD = 200_000
 ROLES = ("system", "user", "assistant", "tool")
+OWN = "tandem"
+
+_NOT_OWN = {
+    "winner",
+    "winner_model_a",
+    "preference",
+    "preference_strength",
+    "overall_preference",
+    "fields",
+    "responses",
+}
+_SIDE_FIELDS = (
+    ("chosen", "rejected"),
+    ("conversation_a", "conversation_b"),
+    ("response1", "response2"),
+    ("response_1", "response_2"),
+    ("response_a", "response_b"),
+)
+_SAID = re.compile(r"^(?P<field>\w+)(?: and (?P<other>\w+))?(?: is\b|,)? ?(?P<rest>.*)$", re.DOTALL)
 
 
-class BadRow(Exception):
-    """The reason why a line is not taken; names the field."""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
-    """A pair as a file brings it, checked."""
+    """A pair as a file brings it, checked, with the hashes by which it is known again."""
 
     external_id: str
     prompt: list[dict[str, str]]
     response_a: str
     response_b: str
-    labels: dict[str, str] = field(default_factory=dict)
+    prompt_hash: str
+    content_hash: str
+    group_key: str
+    labels: tuple[GivenLabel, ...] = ()
     gold: str = ""
-    meta: dict[str, Any] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=dict)
     model_a: str = ""
     model_b: str = ""
 
-    @property
-    def prompt_hash(self) -> str:
-        return _sha256(self.prompt)
 
-    @property
-    def content_hash(self) -> str:
-        """Of the prompt and both responses, whichever comes first: a mirrored pair is the same pair."""
-        return _sha256([self.prompt, sorted([self.response_a, self.response_b])])
-
-    @property
-    def group_key(self) -> str:
-        return str(self.meta.get("group_key") or self.prompt_hash)[:200]
+def layout_of(raw: Mapping[str, Any]) -> str | None:
+    """The name of the layout that the row is in; None where it is in none that is known."""
+    if "response_a" in raw and "response_b" in raw and _NOT_OWN.isdisjoint(raw):
+        return OWN
+    return known(raw)
 
 
-def parse_line(line: bytes) -> dict[str, Any]:
-    """The JSON object of a line. Raises BadRow."""
+def to_row(raw: Mapping[str, Any], layout: str | None = None) -> Row:
+    """Read a row in its layout, the detected one unless one is named. Raises BadRow."""
+    name = layout or layout_of(raw)
+    if name == OWN:
+        return _own(raw)
+    if name is None:
+        raise _unknown(raw)
     try:
-        row = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise BadRow(f"not UTF-8 (byte {error.start + 1})") from None
-    except (ValueError, RecursionError) as error:
-        raise BadRow(f"not JSON: {error}") from None
-    if not isinstance(row, dict):
-        raise BadRow("not a JSON object")
-    return row
+        draft = read_row(raw, name)
+    except EngineError as error:
+        raise _named(str(error), raw) from None
+    return _drafted(raw, draft)
 
 
-def to_row(raw: dict[str, Any]) -> Row:
-    """Read Tandem's own layout or TRL's `prompt/chosen/rejected` (explicit or implicit). Raises BadRow."""
-    if "chosen" in raw and "rejected" in raw:
-        return _from_trl(raw)
+def _own(raw: Mapping[str, Any]) -> Row:
+    if is_flat(raw):
+        raw = nested(raw)
     prompt = _prompt(raw.get("prompt"))
     response_a, response_b = _response(raw, "response_a"), _response(raw, "response_b")
-    _differ(response_a, response_b, "response_a, response_b")
-    row = Row("", prompt, response_a, response_b)
+    return _row(raw, prompt, response_a, response_b, labels=labels_of(raw), gold=_gold(raw.get("gold")))
+
+
+def _drafted(raw: Mapping[str, Any], draft: Draft) -> Row:
+    """The engine's reading of the row, with the checks of every pair."""
+    prompt = _messages([{"role": one.role, "content": one.content} for one in draft.prompt], "prompt")
+    names = next((names for names in _SIDE_FIELDS if names[0] in raw), _SIDE_FIELDS[-1])
+    both = ", ".join(names)
+    name_a, name_b = (both, both) if "chosen" in raw else names  # which of chosen and rejected is A is drawn
+    response_a = _response({name_a: draft.response_a}, name_a)
+    response_b = _response({name_b: draft.response_b}, name_b)
+    if response_a.strip() == response_b.strip():
+        raise BadRow(f"{both}: the two responses are identical")
+    labels = [
+        GivenLabel(*_said(one.annotator, one.choice, one.both_bad), strength=one.strength) for one in draft.labels
+    ]
+    if not labels and draft.stated:
+        labels = [GivenLabel(*_said(FILE, draft.stated, draft.both_bad), strength=draft.strength)]
+    models = draft.models or ("", "")
+    named = {**raw, "model_a": models[0], "model_b": models[1], "id": draft.id, "group": draft.group}
+    return _row(
+        named, prompt, response_a, response_b, labels=tuple(map(without_idle_strength, labels)), gold=draft.gold or ""
+    )
+
+
+def _row(
+    raw: Mapping[str, Any],
+    prompt: list[dict[str, str]],
+    response_a: str,
+    response_b: str,
+    *,
+    labels: tuple[GivenLabel, ...],
+    gold: str,
+) -> Row:
+    if response_a.strip() == response_b.strip():
+        raise BadRow("response_a, response_b: the two responses are identical", "response_a, response_b")
+    written = _written(prompt)
+    first, second = (response_a, response_b) if response_a < response_b else (response_b, response_a)
+    content_hash = _sha256(f"[{written}, {_written([first, second])}]")
+    prompt_hash = _sha256(written)
+    meta = _meta(raw)
+    group = str(meta.get("group_key") or raw.get("group") or "")
     return Row(
-        external_id=_id(raw) or row.content_hash[:32],
+        external_id=_id(raw) or content_hash[:32],
         prompt=prompt,
         response_a=response_a,
         response_b=response_b,
-        labels=_labels(raw.get("labels")),
-        gold=_gold(raw.get("gold")),
-        meta=_meta(raw),
-        model_a=str(raw.get("model_a") or "")[:200],
-        model_b=str(raw.get("model_b") or "")[:200],
+        prompt_hash=prompt_hash,
+        content_hash=content_hash,
+        group_key=clean_text(group, "group")[:200] if group else prompt_hash,
+        labels=labels,
+        gold=gold,
+        meta=meta,
+        model_a=_name(raw, "model_a"),
+        model_b=_name(raw, "model_b"),
     )
 
 
-def _from_trl(raw: dict[str, Any]) -> Row:
-    """The chosen response becomes A or B by the content's hash, the file's choice a label of the annotator `file`."""
-    chosen, rejected = raw["chosen"], raw["rejected"]
-    if raw.get("prompt") is not None:
-        prompt = _prompt(raw["prompt"])
-        good, bad = _completion(chosen, "chosen"), _completion(rejected, "rejected")
-    else:
-        prompt, good, bad = _implicit(chosen, rejected)
-    _differ(good, bad, "chosen, rejected")
-    content = Row("", prompt, good, bad).content_hash
-    chosen_is_a = int(content[:8], 16) % 2 == 0
-    return Row(
-        external_id=_id(raw) or content[:32],
-        prompt=prompt,
-        response_a=good if chosen_is_a else bad,
-        response_b=bad if chosen_is_a else good,
-        labels={"file": "a" if chosen_is_a else "b"},
-        meta=_meta(raw),
-    )
+def _unknown(raw: Mapping[str, Any]) -> BadRow:
+    try:
+        _own(raw)
+    except BadRow as error:
+        names = ", ".join(sorted(map(str, raw)))[:200] or "none"
+        return BadRow(f"{error}; the row's fields are: {names}", error.field)
+    return BadRow("in no known layout", "")
 
 
-def _implicit(chosen: object, rejected: object) -> tuple[list[dict[str, str]], str, str]:
-    """Both sides are whole conversations; what they share is the prompt, the last turn is the response."""
-    if not isinstance(chosen, list) or not isinstance(rejected, list):
-        raise BadRow("prompt: missing, and chosen and rejected are not conversations that hold it")
-    first, second = _messages(chosen, "chosen"), _messages(rejected, "rejected")
-    if len(first) < 2 or first[:-1] != second[:-1]:
-        raise BadRow("chosen, rejected: the conversations differ before their last turn")
-    return first[:-1], first[-1]["content"], second[-1]["content"]
+def _named(reason: str, raw: Mapping[str, Any]) -> BadRow:
+    """The engine's sentence with the field before a colon, as all reasons are written."""
+    match = _SAID.match(reason)
+    if match is None or (match["field"] not in raw and not reason.endswith("missing")):
+        return BadRow(reason, "")
+    both = f"{match['field']}, {match['other']}" if match["other"] else match["field"]
+    return BadRow(f"{both}: {match['rest'].lstrip(', ')}", both)
+
+
+def _said(annotator: str, choice: str, both_bad: bool) -> tuple[str, str]:
+    name = clean_text(annotator, "labels").strip()[:LONGEST_NAME] or FILE
+    return name, Choice.BOTH_BAD.value if both_bad else choice
 
 
 def _prompt(value: object) -> list[dict[str, str]]:
     if isinstance(value, str):
         if not value.strip():
             raise BadRow("prompt: empty")
-        return [{"role": "user", "content": _text(value, "prompt")}]
+        return [{"role": "user", "content": clean_text(value, "prompt")}]
     if isinstance(value, list) and value:
         return _messages(value, "prompt")
     raise BadRow("prompt: missing" if value is None else "prompt: neither text nor a list of messages")
 
 
-def _messages(value: list[object], name: str) -> list[dict[str, str]]:
+def _messages(value: list[Any], name: str) -> list[dict[str, str]]:
     messages = []
     for number, message in enumerate(value, start=1):
         if not isinstance(message, dict) or not isinstance(message.get("content"), str):
@@ -126,99 +183,67 @@ def _messages(value: list[object], name: str) -> list[dict[str, str]]:
         role = message.get("role")
         if role not in ROLES:
             raise BadRow(f"{name}: message {number} has the unknown role {role!r}")
-        messages.append({"role": str(role), "content": _text(message["content"], name)})
+        messages.append({"role": str(role), "content": clean_text(message["content"], name)})
+    if not any(message["content"].strip() for message in messages):
+        raise BadRow(f"{name}: empty")
     return messages
 
 
-def _completion(value: object, name: str) -> str:
-    if isinstance(value, list):
-        messages = _messages(value, name)
-        if len(messages) != 1:
-            raise BadRow(f"{name}: expected one message, found {len(messages)}")
-        value = messages[0]["content"]
-    return _response({name: value}, name)
-
-
-def _response(raw: dict[str, Any], name: str) -> str:
+def _response(raw: Mapping[str, Any], name: str) -> str:
     value = raw.get(name)
     if value is None:
         raise BadRow(f"{name}: missing")
     if not isinstance(value, str):
         raise BadRow(f"{name}: not text")
-    if not value.strip():
+    if not value or value.isspace():
         raise BadRow(f"{name}: empty")
-    return _text(value, name)
+    return clean_text(value, name)
 
 
-def _text(value: str, name: str) -> str:
-    if len(value) > LONGEST_FIELD:
-        raise BadRow(f"{name}: {len(value):,} characters, the most are {LONGEST_FIELD:,}")
-    if "\x00" in value:
-        raise BadRow(f"{name}: contains a NUL character")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        raise BadRow(f"{name}: contains half of a surrogate pair") from None
-    return value
+def _name(raw: Mapping[str, Any], name: str) -> str:
+    value = raw.get(name)
+    return clean_text(str(value), name)[:200] if value else ""
 
 
-def _differ(first: str, second: str, names: str) -> None:
-    if first.strip() == second.strip():
-        raise BadRow(f"{names}: the two responses are identical")
-
-
-def _id(raw: dict[str, Any]) -> str:
+def _id(raw: Mapping[str, Any]) -> str:
     value = raw.get("id")
     if value is None or value == "":
         return ""
     if not isinstance(value, str | int):
         raise BadRow("id: neither text nor a number")
-    text = _text(str(value), "id")
+    text = clean_text(str(value), "id")
     if len(text) > 200:
         raise BadRow(f"id: {len(text)} characters, the most are 200")
     return text
-
-
-def _labels(value: object) -> dict[str, str]:
-    if value is None:
-        return {}
-    if not isinstance(value, list):
-        raise BadRow("labels: not a list")
-    labels: dict[str, str] = {}
-    for number, label in enumerate(value, start=1):
-        if not isinstance(label, dict):
-            raise BadRow(f"labels: entry {number} is not an object")
-        annotator, choice = label.get("annotator"), label.get("choice")
-        if not isinstance(annotator, str | int) or not str(annotator).strip():
-            raise BadRow(f"labels: entry {number} names no annotator")
-        if choice not in Choice.values:
-            raise BadRow(f"labels: entry {number}: choice {choice!r} is not one of {', '.join(Choice.values)}")
-        name = _text(str(annotator), "labels")[:150]
-        if name in labels:
-            raise BadRow(f"labels: two labels by {name}")
-        labels[name] = str(choice)
-    return labels
 
 
 def _gold(value: object) -> str:
     if value is None or value == "":
         return ""
     if value not in Choice.values:
-        raise BadRow(f"gold: {value!r} is not one of {', '.join(Choice.values)}")
+        raise BadRow(f"gold: {value!r:.60} is not one of {', '.join(Choice.values)}")
     return str(value)
 
 
-def _meta(raw: dict[str, Any]) -> dict[str, Any]:
-    meta = raw.get("meta") or {}
+def _meta(raw: Mapping[str, Any]) -> dict[str, Any]:
+    meta = parsed(raw.get("meta"), "meta") or {}
     if not isinstance(meta, dict):
         raise BadRow("meta: not an object")
-    if len(json.dumps(meta)) > LONGEST_FIELD:
-        raise BadRow("meta: too large")
-    if "\\u0000" in json.dumps(meta):
-        raise BadRow("meta: contains a NUL character")
+    if meta:
+        try:
+            written = json.dumps(meta, allow_nan=False)
+        except (ValueError, TypeError, RecursionError):
+            raise BadRow("meta: holds something that is no JSON") from None
+        if len(written) > LONGEST_FIELD:
+            raise BadRow("meta: too large")
+        if "\\u0000" in written:
+            raise BadRow("meta: contains a NUL character")
     source = raw.get("source")
-    return {**meta, "source": str(source)} if source else dict(meta)
+    return {**meta, "source": clean_text(str(source), "source")} if source else dict(meta)
 
 
-def _sha256(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+_written = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,22 +1,58 @@
-"""API tokens: made once, shown once, stored as a hash."""
+"""API tokens: made once, shown once, stored as a hash, revoked at once."""
 
 import hashlib
 import secrets
+from datetime import timedelta
 
 from django.contrib.auth.models import User
-from django.db.models import Q
+from django.db import transaction
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from labeling.models import ApiToken
+from labeling.models import ApiToken, Project
+from labeling.services import audit
 
 PREFIX = "tandem_"
+LONGEST_DAYS = 3650
+NOTED_EVERY = timedelta(minutes=1)
+"""A token's last use is written at most so often: a request need not write a row to be answered."""
 
 
-def create_token(owner: User, *, name: str = "", scope: str = ApiToken.Scope.MANAGE) -> str:
-    """Make a token with its owner's rights; the returned secret is not stored and cannot be shown again."""
+@transaction.atomic
+def create_token(
+    owner: User,
+    *,
+    name: str = "",
+    scope: str = ApiToken.Scope.MANAGE,
+    project: Project | None = None,
+    days: int | None = None,
+) -> str:
+    """Make a token with its owner's rights, or fewer; the returned secret is not stored and cannot be shown again.
+
+    With ``project`` it opens that project alone; with ``days`` it ends after so many.
+    """
     secret = PREFIX + secrets.token_urlsafe(32)
-    ApiToken.objects.create(owner=owner, name=name, scope=scope, sha256=_sha256(secret))
+    expires_at = None if days is None else timezone.now() + timedelta(days=days)
+    token = ApiToken.objects.create(
+        owner=owner, project=project, name=name, scope=scope, sha256=_sha256(secret), expires_at=expires_at
+    )
+    where = project.slug if project else "all"
+    audit.record("token.create", token, by=owner, scope=scope, project=where, days=days)
     return secret
+
+
+def tokens_of(owner: User) -> QuerySet[ApiToken]:
+    """The user's own tokens, newest first, revoked ones too."""
+    return ApiToken.objects.select_related("project").filter(owner=owner)
+
+
+@transaction.atomic
+def revoke(token: ApiToken, *, by: User) -> bool:
+    """End the token: the next request with it is refused. False if that was done before."""
+    if not ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now()):
+        return False
+    audit.record("token.revoke", token, by=by)
+    return True
 
 
 def owner_of(secret: str) -> ApiToken | None:
@@ -28,10 +64,10 @@ def owner_of(secret: str) -> ApiToken | None:
         .filter(Q(expires_at=None) | Q(expires_at__gt=now))
         .first()
     )
-    if token is not None:
+    if token is not None and (token.last_used_at is None or token.last_used_at < now - NOTED_EVERY):
         ApiToken.objects.filter(pk=token.pk).update(last_used_at=now)
     return token
 
 
 def _sha256(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

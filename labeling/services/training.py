@@ -1,6 +1,6 @@
 """Training runs as rows: ask for one, take it, report on it, end it. The worker runs the engine; nothing here does."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -11,7 +11,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from genrm_engine.training.config import BATCH_SIZE, EPOCHS, HEADS, TrainConfig, TrainMethod
+from genrm_engine.evaluation.gate import GateSettings
+from genrm_engine.training.config import BATCH_SIZE, EPOCHS, HEADS, STAR, TrainConfig, TrainMethod
 from labeling import jobs
 from labeling.errors import CannotRetrain, RunNotActive
 from labeling.models import Deployment, JudgeVersion, Pair, Project, TrainedPair, TrainingRun
@@ -23,6 +24,7 @@ LEAST_TRAINING = 40
 LEAST_NEW = 10
 """Of them pairs that are new to the judge which is trained further, if it was trained on the others."""
 LEAST_GATE = 15
+LEAST_GATE_GROUPS = GateSettings().least_groups
 MAX_ATTEMPTS = 10
 """A restart of the installation in the middle of a run counts as one."""
 
@@ -38,7 +40,7 @@ COUNTS = {
 SECONDS_PER_PAIR = {"star-dpo": 7.5, "star-sft": 6.0, "genrm": 5.0, "bradley-terry": 4.0, "grpo": 20.0}
 """A first guess on two CPU cores, until a run of the installation has ended."""
 
-LEAST_STEPS, MOST_EPOCHS = 200, 3.0
+MOST_EPOCHS = 3.0
 """GenRM goes over few labels more often: with a hundred steps the judge has moved, but still follows the order."""
 
 State = TrainingRun.State
@@ -72,7 +74,7 @@ def readiness(project: Project, *, method: str = "") -> Readiness:
     gate = [row for row in holdout if row.pair.part == Pair.Part.GATE]
     replay = min(len(older), round(project.replay_share * len(new)))
     return Readiness(
-        missing=_missing(project, champion, origin, len(rows), len(new), len(gate)),
+        missing=_missing(project, champion, origin, len(rows), len(new), gate),
         origin=origin,
         labelled_pairs=len(rows),
         training_pairs=len(new),
@@ -199,9 +201,18 @@ def report(run: TrainingRun, **fields: Any) -> None:
     TrainingRun.objects.filter(pk=run.pk, lease=run.lease).update(**fields)
 
 
+def samples(config: Mapping[str, Any]) -> bool:
+    """Whether a run with this configuration begins by sampling rationales of the judge that it starts from."""
+    return config.get("method") in STAR or (config.get("method") == "genrm" and bool(config.get("rationale_share")))
+
+
 def trains_on(run: TrainingRun, pairs: Collection[int]) -> None:
-    """Note the pairs that are new to the run's judge: a later run from it counts them as old."""
-    rows = [TrainedPair(run=run, pair_id=pair) for pair in pairs]
+    """Note the pairs that are new to the run's judge: a later run from it counts them as old.
+
+    Said again it changes nothing; pairs deleted meanwhile are passed over.
+    """
+    known = set(Pair.objects.filter(project=run.project_id).values_list("pk", flat=True))
+    rows = [TrainedPair(run=run, pair_id=pair) for pair in pairs if pair in known]
     TrainedPair.objects.bulk_create(rows, batch_size=1_000, ignore_conflicts=True)
 
 
@@ -255,7 +266,16 @@ def _due(project: Project) -> str | None:
     if project.retrain_after is not None and new_blind_labels(project) >= project.retrain_after:
         return TrainingRun.Trigger.POLICY
     at = next_by_schedule(project)
-    return TrainingRun.Trigger.SCHEDULE if at is not None and at <= timezone.now() else None
+    if at is None or at > timezone.now() or not _anything_new(project):
+        return None
+    return TrainingRun.Trigger.SCHEDULE
+
+
+def _anything_new(project: Project) -> bool:
+    """Whether another run may end otherwise than the last one: that failed, or labels have come since."""
+    last = TrainingRun.objects.filter(project=project).order_by("-pk").first()
+    decided = last is not None and last.state in (State.PROMOTED, State.REJECTED)
+    return not decided or new_blind_labels(project) > 0
 
 
 def new_blind_labels(project: Project) -> int:
@@ -265,9 +285,15 @@ def new_blind_labels(project: Project) -> int:
 
 
 def _missing(
-    project: Project, champion: Deployment | None, origin: JudgeVersion | None, labelled: int, new: int, gate: int
+    project: Project,
+    champion: Deployment | None,
+    origin: JudgeVersion | None,
+    labelled: int,
+    new: int,
+    gate: list[datasets.LabelledRow],
 ) -> list[str]:
     missing: list[str] = []
+    groups = len({row.pair.group_key for row in gate})
     if champion is None or origin is None:
         missing.append("The project has no judge yet.")
     elif not origin.trainable:
@@ -278,10 +304,15 @@ def _missing(
         missing.append(f"Label {LEAST_TRAINING - labelled} more pairs for training ({labelled} of {LEAST_TRAINING}).")
     elif new < labelled and new < LEAST_NEW:
         missing.append(f"Label {LEAST_NEW - new} more pairs that {origin} has not been trained on ({new} so far).")
-    if gate < LEAST_GATE:
+    if len(gate) < LEAST_GATE:
         missing.append(
-            f"Label {LEAST_GATE - gate} more hold-out pairs for the gate ({gate} of {LEAST_GATE}); "
+            f"Label {LEAST_GATE - len(gate)} more hold-out pairs for the gate ({len(gate)} of {LEAST_GATE}); "
             "they come up by themselves while labelling."
+        )
+    elif groups < LEAST_GATE_GROUPS:
+        missing.append(
+            f"Label hold-out pairs for the gate of {LEAST_GATE_GROUPS - groups} more prompts ({groups} of "
+            f"{LEAST_GATE_GROUPS}); where there are none, import pairs of more prompts."
         )
     if TrainingRun.objects.filter(project=project, state__in=TrainingRun.ACTIVE).exists():
         missing.append("A run of this project is already active.")
@@ -305,7 +336,7 @@ def _config(project: Project, method: str, weights: str, pairs: int) -> dict[str
 def _epochs(pairs: int) -> float:
     """Passes over the pairs, each in both orders."""
     steps = 2 * pairs / BATCH_SIZE
-    return round(min(MOST_EPOCHS, max(EPOCHS["genrm"], LEAST_STEPS / steps)), 2)
+    return round(min(MOST_EPOCHS, max(EPOCHS["genrm"], settings.ENV.least_steps / steps)), 2)
 
 
 def _lease_end() -> Any:

@@ -90,6 +90,12 @@ def duration(seconds: float | None) -> str:
 
 
 @register.filter
+def thousands(value: object) -> str:
+    """A count with its thousands set apart."""
+    return f"{value:,}" if isinstance(value, int) else "–"
+
+
+@register.filter
 def words(name: str) -> str:
     """A field's name as words: "dpo_pairs" is "dpo pairs"."""
     return name.replace("_", " ")
@@ -116,10 +122,10 @@ class Chart:
 
 
 @register.filter
-def curve_chart(rows: Sequence[Mapping[str, object]]) -> Chart | None:
-    """The loss over the steps; None before there are two points."""
-    losses = [row.get("loss") for row in rows]
-    values = [float(loss) for loss in losses if isinstance(loss, int | float) and math.isfinite(loss)]
+def curve_chart(rows: Sequence[Mapping[str, object]], of: str = "loss") -> Chart | None:
+    """A figure over the steps; None before there are two points."""
+    found = [row.get(of) for row in rows]
+    values = [float(value) for value in found if isinstance(value, int | float) and math.isfinite(value)]
     if len(values) < 2:
         return None
     width, height, pad = 600, 120, 4
@@ -130,6 +136,13 @@ def curve_chart(rows: Sequence[Mapping[str, object]]) -> Chart | None:
         f"{pad + index * across:.1f},{pad + (high - value) / span * (height - 2 * pad):.1f}"
         for index, value in enumerate(values)
     )
-    step = rows[-1].get("step")
-    steps = int(step) if isinstance(step, int | float) else len(values)
-    return Chart(" ".join(dots), width, height, values[0], values[-1], low, high, steps)
+    return Chart(" ".join(dots), width, height, values[0], values[-1], low, high, _steps(rows))
+
+
+def _steps(rows: Sequence[Mapping[str, object]]) -> int:
+    """How many steps the rows reach: the last one of every stage, one stage after the other."""
+    last: dict[object, int] = {}
+    for row in rows:
+        step = row.get("step")
+        last[row.get("stage")] = int(step) if isinstance(step, int | float) else last.get(row.get("stage"), 0) + 1
+    return sum(last.values())

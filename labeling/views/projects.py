@@ -1,5 +1,7 @@
 """A person's projects, and one project with its progress, its judge and its retraining."""
 
+from typing import Any
+
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
@@ -8,6 +10,7 @@ from labeling.errors import CannotRetrain
 from labeling.forms import RetrainForm
 from labeling.http import LabelerRequest, page, wants_partial
 from labeling.models import Member, Project, TrainingRun
+from labeling.retrain_outlook import outlook_of, policy_of
 from labeling.services import training
 
 RECENT = 5
@@ -43,13 +46,15 @@ def retrain(request: LabelerRequest, slug: str) -> HttpResponse:
 def _whole(request: LabelerRequest, project: Project, *, error: str = "", status: int = 200) -> HttpResponse:
     context = _pulse(request, project) | {"error": error}
     if context["is_manager"]:
-        context["readiness"] = training.readiness(project)
+        context["readiness"] = ready = training.readiness(project)
+        context["outlook"] = outlook_of(project, ready, labelled=context["progress"].labelled)
+        context["policy"] = policy_of(project)
         context["deployments"] = queries.deployments_for(project)
         context["batches"] = project.batches.all()[:RECENT]
     return render(request, TEMPLATE, context, status=status)
 
 
-def _pulse(request: LabelerRequest, project: Project) -> dict[str, object]:
+def _pulse(request: LabelerRequest, project: Project) -> dict[str, Any]:
     """What changes by itself while the page is open."""
     role = access.role_in(request.user, project)
     is_manager = role == Member.Role.MANAGER

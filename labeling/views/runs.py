@@ -1,12 +1,12 @@
-"""One training run: live while it works, its figures and its end afterwards."""
+"""One training run: live while it works, its figures and its end afterwards, its frozen labels as a file."""
 
 from dataclasses import dataclass
 
 from django.contrib import messages
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect
 
-from labeling import access
+from labeling import access, queries, run_files, run_queries, run_words
 from labeling.errors import RunNotActive
 from labeling.http import LabelerRequest, page, render_page
 from labeling.models import TrainingRun
@@ -52,8 +52,41 @@ class Measured:
 @page("GET")
 def run(request: LabelerRequest, run_id: int) -> HttpResponse:
     found = access.run_for(request.user, run_id)
-    context = {"run": found, "project": found.project, "measured": measured_of(found)}
+    queue = run_queries.queue_for(found, request.user)
+    costs, seconds = run_queries.costs_of(found)
+    context = {
+        "run": found,
+        "project": found.project,
+        "measured": measured_of(found),
+        "phases": run_queries.phases_of(found),
+        "seconds_left": run_queries.seconds_left(found),
+        "queue": queue,
+        "no_worker": found.active and not queries.live_workers("train"),
+        "yields": run_queries.yields_of(found),
+        "costs": costs,
+        "seconds": seconds,
+        "deployment": run_queries.deployment_of(found),
+        "shortfalls": run_words.shortfalls_of(found.gate),
+        "failure": run_words.failure_of(found) if found.state == TrainingRun.State.FAILED else None,
+        "meaning": run_words.meaning_of(found),
+        "options": run_words.options_of(found),
+        "frozen": run_files.frozen(found),
+    }
     return render_page(request, "labeling/run.html", "run", context)
+
+
+@page("GET")
+def snapshot(request: LabelerRequest, run_id: int) -> StreamingHttpResponse:
+    """The run's frozen labels and configuration as a zip. Labels of people, so for managers, as the run itself is."""
+    found = access.run_for(request.user, run_id)
+    if not run_files.frozen(found):
+        raise Http404("this run's labels are not frozen, or no longer kept")
+    name = f"run-{found.pk}-{found.snapshot_sha256[:12]}.zip"
+    return StreamingHttpResponse(
+        run_files.archive(found),
+        content_type="application/zip",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
 
 
 @page("POST")

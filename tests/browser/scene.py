@@ -14,6 +14,7 @@ from labeling.models import (
     Flag,
     ImportBatch,
     Judgement,
+    JudgeTrial,
     JudgeVersion,
     JudgingRequest,
     Member,
@@ -23,7 +24,7 @@ from labeling.models import (
     TrainingRun,
     WorkerHeartbeat,
 )
-from labeling.services import flags, trust
+from labeling.services import flags, trials, trust
 from labeling.services.demo import GUIDELINES
 from labeling.services.imports import import_file
 from tests import factories
@@ -225,3 +226,23 @@ def _rejected(project: Project) -> None:
         (391, "response_a and response_b are the same text", '{"prompt": "Add 3 and 4", "response_a": "7", "resp'),
     ]:
         batch.rejected_lines.create(number=number, reason=reason, excerpt=excerpt)
+
+
+def tried(project: Project, manager: User) -> JudgeTrial:
+    """A trial of a judge on a server that has passed."""
+    asked = trials.request_trial(
+        project, backend="openai", model="Qwen/Qwen3-8B", url="http://127.0.0.1:8000/v1", by=manager
+    )
+    trial = trials.take(asked)
+    assert trial is not None
+    said = []
+    for method, read, written, seconds in (("score", 612, 2, 0.21), ("cot", 655, 171, 1.87)):
+        for number, pair in enumerate(trials.pairs_of(project)):
+            straight, swapped = 0.81 - 0.2 * number, 0.74 - 0.2 * number
+            row = {"pair": pair.pk, "method": method, "p_a": (straight + swapped) / 2, "p_a_straight": straight}
+            row |= {"p_a_swapped": swapped, "consistent": number != 2, "samples": 4, "unparsed": 0, "made": "base"}
+            row |= {"read": read, "tokens": read + written, "seconds": seconds}
+            said.append({**row, "rationale": REASONS.format(verdict="A") if method == "cot" else ""})
+    note = "A judge on a server cannot be trained here: its weights are not at hand."
+    trials.finish(trial, said, trainable=False, note=note)
+    return trial

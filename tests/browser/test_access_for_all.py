@@ -52,7 +52,8 @@ def test_every_page_holds_the_basics(open_as: OpenAs, viewport: dict[str, int], 
     flag, ended = Flag.objects.filter(kind="judge_disagrees")[0], TrainingRun.objects.get(state="promoted")
     running = TrainingRun.objects.get(state="running")
     paths = ["/", "/p/demo/", "/p/demo/flags/", f"/p/demo/pairs/{flag.pair_id}/", "/p/demo/import/", "/health/"]
-    paths += ["/p/demo/settings/", "/keys/", "/p/demo/agreement/", "/p/demo/judge/"]
+    paths += ["/p/demo/settings/", "/keys/", "/p/demo/agreement/", "/p/demo/judge/", "/p/demo/datasets/"]
+    paths += ["/p/demo/connect/", f"/trials/{scene.tried(project, maria).pk}/"]
     paths += [f"/runs/{ended.pk}/", f"/runs/{running.pk}/", "/p/nothing/", "/p/demo/label/"]
     page = open_as(None, "/login/", viewport=viewport, scheme=scheme)
     problems = {"/login/": audit(page)}

@@ -102,6 +102,27 @@ ROWS: dict[str, Row] = {
         "annotator2": 1,
         "annotator3": 0,
     },
+    "scale": {"prompt": ASKED, "response_1": GOOD, "response_2": BAD, "preference_strength": -2},
+    "label-studio": {
+        "id": 7,
+        "data": {"prompt": ASKED, "text1": BAD, "text2": GOOD},
+        "annotations": [
+            {
+                "completed_by": {"id": 2, "email": "ada@example.org"},
+                "result": [
+                    {"from_name": "pw", "to_name": "text1,text2", "type": "pairwise", "value": {"selected": "right"}}
+                ],
+            }
+        ],
+        "predictions": [],
+    },
+    "argilla": {
+        "id": "9d0c",
+        "fields": {"prompt": ASKED, "response-1": GOOD, "response-2": BAD},
+        "metadata": {},
+        "suggestions": {},
+        "responses": {"preference": [{"value": "response-1", "user_id": "ada", "status": "submitted"}]},
+    },
 }
 
 
@@ -287,7 +308,7 @@ def test_votes_on_one_pair_are_merged_whatever_their_order(tmp_path: Path, name:
     assert (merged.choice, merged.line, merged.models) == ("tie", 1, ("large", "small"))
     changed = {**row, "winner": "model_b"}
     [merged] = read_data(write(tmp_path, row, tied, changed))
-    assert merged.labels == (HumanLabel(str(row["judge"]), "b"), HumanLabel("third", "tie"))
+    assert merged.labels == (HumanLabel(str(row["judge"]), "b"), HumanLabel("third", "tie", both_bad=True))
     assert len(list(iter_data(tmp_path / "rows.jsonl"))) == 3
 
 

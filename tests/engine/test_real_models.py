@@ -216,6 +216,7 @@ def command(config: TrainConfig, folder: Path) -> list[str]:
     return [sys.executable, "-m", "genrm_engine", "train", *given, "--out", str(folder / "out"), "--json"]
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_training_goes_on_from_its_checkpoint(tiny_model: Path, tmp_path: Path) -> None:
     config = tiny_config(tiny_model, "star-dpo", epochs=8, checkpoints=7)
     child = subprocess.Popen(command(config, tmp_path), stdout=subprocess.DEVNULL)

@@ -124,6 +124,7 @@ def test_older_labels_are_part_of_what_was_trained_on(tiny_model: Path, tmp_path
     assert about["pairs"] == 12
 
 
+@pytest.mark.slow
 def test_soft_labels_hold_the_judge_back(tiny_model: Path, tmp_path: Path) -> None:
     """Trained to three of four annotators, the judge ends near that share and not at certainty."""
     rows = [replace(row, p_a=0.75 if row.choice == "a" else 0.25) for row in make_labelled(12)]

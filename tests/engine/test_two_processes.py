@@ -78,6 +78,7 @@ def moved(start: dict[str, Any], one: dict[str, Any], other: dict[str, Any]) -> 
     return float((apart / went) ** 0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["genrm", "star-dpo"])
 def test_two_processes_train_the_judge_that_one_trains(tiny_model: Path, tmp_path: Path, method: str) -> None:
     config = config_of(tiny_model, method)

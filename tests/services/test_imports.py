@@ -16,10 +16,13 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from genrm_engine.formats import FORMATS
 from labeling.errors import ImportRefused
 from labeling.models import ImportBatch, JudgingRequest, Label, Pair, Project
+from labeling.readers.jsons import BadJson, parse_object
 from labeling.services.imports import import_file
-from labeling.services.rows import BadRow, parse_line, to_row
+from labeling.services.rows import to_row
+from labeling.services.texts import BadRow
 
 PAIR: dict[str, Any] = {"id": "p1", "prompt": "Why?", "response_a": "Because.", "response_b": "Why not?"}
 
@@ -88,7 +91,7 @@ def test_another_pair_with_a_known_id_is_rejected(project: Project) -> None:
         ({**PAIR, "id": "x" * 201}, "id: 201 characters"),
         ({**PAIR, "meta": []}, "meta: not"),
         (b'{"a":' * 100_000, "not JSON"),
-        ({"chosen": "x", "rejected": "y"}, "prompt: missing"),
+        ({"chosen": "x", "rejected": "y"}, "chosen, rejected: are plain texts without a prompt"),
     ],
 )
 def test_a_bad_line_is_rejected_by_name_and_the_others_are_taken(project: Project, row: object, reason: str) -> None:
@@ -164,8 +167,8 @@ def test_all_pairs_of_a_group_are_on_one_side_and_the_shares_hold(project: Proje
     | st.recursive(st.none() | st.booleans() | st.text(), st.lists).map(lambda v: json.dumps(v).encode())
 )
 def test_any_bytes_give_a_row_or_a_reason(line: bytes) -> None:
-    with suppress(BadRow):
-        to_row(parse_line(line))
+    with suppress(BadRow, BadJson):
+        to_row(parse_object(line))
 
 
 @hypothesis_settings(suppress_health_check=[HealthCheck.too_slow])
@@ -188,6 +191,105 @@ def test_any_object_gives_a_row_or_a_reason_that_names_the_field(raw: dict[str, 
     except BadRow as error:
         reason = str(error)
     assert not reason or reason.split(":")[0].split(",")[0] in raw or "missing" in reason
+
+
+FIELDS = [
+    "id",
+    "prompt",
+    "response_a",
+    "response_b",
+    "chosen",
+    "rejected",
+    "labels",
+    "gold",
+    "meta",
+    "choice",
+    "provenance",
+    "source",
+    "group",
+    "strength",
+    "winner",
+    "winner_model_a",
+    "winner_model_b",
+    "winner_tie",
+    "conversation_a",
+    "conversation_b",
+    "turn",
+    "judge",
+    "response1",
+    "response2",
+    "annotator1",
+    "instruction",
+    "input",
+    "cmp_key",
+    "score_chosen",
+    "score_rejected",
+    "preference",
+    "preference_strength",
+    "context",
+    "data",
+    "annotations",
+    "fields",
+    "responses",
+    "best.responses",
+    "best.responses.users",
+    "best",
+    "text1",
+    "text2",
+    "weight",
+    "p_a",
+    "model_a",
+    "model_b",
+]
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 3)
+    | st.floats()
+    | st.sampled_from(["a", "tie", "left", "model_a", "1", "", " ", "\x00", "x" * 300, "\ud800", "[1]", '{"a": 1}'])
+    | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "role",
+                    "content",
+                    "annotator",
+                    "choice",
+                    "value",
+                    "user_id",
+                    "result",
+                    "selected",
+                    "group_key",
+                    "status",
+                ]
+            ),
+            inner,
+            max_size=4,
+        )
+        | st.builds(lambda text: [{"role": "user", "content": text}, {"role": "assistant", "content": "y"}], st.text())
+    ),
+    max_leaves=6,
+)
+
+
+@hypothesis_settings(suppress_health_check=[HealthCheck.too_slow], max_examples=600, deadline=None)
+@given(st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=9), st.sampled_from(["", *FORMATS]))
+def test_any_object_in_any_layout_gives_a_row_that_every_database_takes_or_a_reason(
+    raw: dict[str, Any], layout: str
+) -> None:
+    try:
+        row = to_row(raw, layout or None)
+    except BadRow as error:
+        assert str(error)  # noqa: PT017  both ends are right
+        return
+    kept = [row.external_id, row.response_a, row.group_key, row.model_a, json.dumps(row.meta, allow_nan=False)]
+    kept += [part for label in row.labels for part in (label.annotator, label.comment)]
+    assert "\x00" not in "".join([*kept, *(one["content"] for one in row.prompt)])
+    "".join(kept).encode()
+    assert len(row.external_id) <= 200
+    assert all(1 <= len(label.annotator) <= 150 for label in row.labels)
 
 
 def test_the_demo_file_is_taken_whole(project: Project) -> None:

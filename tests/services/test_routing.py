@@ -9,7 +9,7 @@ from genrm_engine import routing as engine
 from labeling.models import Claim, Deployment, Pair, Project
 from labeling.services import claims, housekeeping, routing
 from labeling.services.claims import next_claim
-from tests.factories import JudgementFactory, LabelFactory, PairFactory
+from tests.factories import DeploymentFactory, JudgementFactory, LabelFactory, PairFactory
 
 Routing = Project.Routing
 
@@ -96,9 +96,9 @@ def test_pairs_like_those_the_judge_got_wrong_come_sooner(routed: Project, champ
 
 
 def test_an_earlier_trusted_judge_that_said_otherwise_counts(routed: Project, champion: Deployment) -> None:
-    former = Deployment.objects.create(
-        project=routed, judge=JudgementFactory.create().judge, state=Deployment.State.RETIRED, trusted=True
-    )
+    former = champion
+    Deployment.objects.update(state=Deployment.State.RETIRED)
+    champion = DeploymentFactory.create(project=routed, trusted=True)
     same, other = judged(routed, champion, 0.9), judged(routed, champion, 0.9)
     JudgementFactory.create(pair=same, judge=former.judge, p_a=0.9)
     JudgementFactory.create(pair=other, judge=former.judge, p_a=0.1)

@@ -77,7 +77,7 @@ def test_the_job_is_sent_again_while_something_waits(
     champion: Deployment, home: Path, sent: Sent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.tasks.judging.BURST_SECONDS", 0.0)
-    monkeypatch.setattr("workers.tasks.judging._burst", lambda: 1)
+    monkeypatch.setattr("workers.tasks.judging._burst", lambda **_: 1)
     PairFactory.create(project=champion.project)
     judging.request_project(champion.project)
     judge_waiting()

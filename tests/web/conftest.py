@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 from django.contrib.auth.models import User
 
-from labeling.models import Claim, Deployment, ImportBatch, Label, Pair, Project, TrainingRun
+from labeling.models import Claim, Deployment, ImportBatch, JudgeTrial, Label, Pair, Project, TrainingRun
 from labeling.services import labels
 from tests import factories
 
@@ -23,6 +23,7 @@ class World:
     pair: Pair
     run: TrainingRun
     batch: ImportBatch
+    trial: JudgeTrial
 
 
 @pytest.fixture
@@ -45,4 +46,5 @@ def world(project: Project, bob: User, held: Claim, champion: Deployment) -> Wor
         project=project, trigger="button", method="genrm", start=champion.judge, origin=champion.judge
     )
     batch = ImportBatch.objects.create(project=project, filename="pairs.jsonl", sha256="0")
-    return World(project, held, label, label.pair, run, batch)
+    trial = JudgeTrial.objects.create(project=project, requested_by=bob, backend="openai", model="judge")
+    return World(project, held, label, label.pair, run, batch, trial)

@@ -65,8 +65,8 @@ def test_retraining_says_what_is_missing(as_alice: Client, champion: Deployment)
 def test_the_retrain_button_starts_a_run(
     as_alice: Client, champion: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "LEAST_TRAINING", 1)
-    monkeypatch.setattr(training, "LEAST_GATE", 1)
+    for name in ("LEAST_TRAINING", "LEAST_GATE", "LEAST_GATE_GROUPS"):
+        monkeypatch.setattr(training, name, 1)
     for part in ("", "gate"):
         factories.LabelFactory.create(pair=factories.PairFactory.create(project=champion.project, part=part))
     response = as_alice.post("/p/stories/retrain/", {"method": "star-dpo"})

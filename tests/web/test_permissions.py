@@ -1,13 +1,14 @@
 """Every route for every role: strangers see nothing, members what their role allows, and nobody another's claims."""
 
 from collections.abc import Callable
+from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import get_resolver, reverse
 
-from labeling.models import Member
+from labeling.models import DatasetVersion, Member
 from tests.web.conftest import World
 
 Args = Callable[[World], list[object]]
@@ -23,6 +24,14 @@ def claim(world: World) -> list[object]:
 
 def label(world: World) -> list[object]:
     return [world.label.pk]
+
+
+def version(world: World) -> list[object]:
+    return [world.project.slug, world.run.start_id]
+
+
+def dataset(world: World) -> list[object]:
+    return [DatasetVersion.objects.create(project=world.project, name="one", filters={}, state="done").pk]
 
 
 # (name, method, arguments, status for bob, dora, alice). The claim and the label are Bob's.
@@ -51,12 +60,41 @@ ROUTES: list[tuple[str, str, Args, int, int, int]] = [
     ("retrain", "post", slug, 403, 403, 422),
     ("settings", "get", slug, 403, 403, 200),
     ("settings", "post", slug, 403, 403, 422),
+    ("connect", "get", slug, 403, 403, 200),
+    ("connect", "post", slug, 403, 403, 422),
+    ("trial", "get", lambda world: [world.trial.pk], 403, 403, 200),
+    ("trial-connect", "post", lambda world: [world.trial.pk], 403, 403, 302),
     ("keys", "get", lambda _: [], 200, 200, 200),
+    ("tokens", "get", lambda _: [], 200, 200, 200),
+    ("token-revoke", "post", lambda _: [1], 404, 404, 404),
+    ("reference", "get", lambda _: [], 200, 200, 200),
     ("import", "get", slug, 403, 403, 200),
+    ("import-named", "post", slug, 403, 403, 422),
+    ("import-look", "get", lambda world: [world.project.slug, UUID(int=1)], 403, 403, 302),
     ("batch", "get", lambda world: [world.batch.pk], 403, 403, 200),
+    ("batch-cancel", "post", lambda world: [world.batch.pk], 403, 403, 302),
+    ("batch-rejected", "get", lambda world: [world.batch.pk], 403, 403, 200),
+    ("datasets", "get", slug, 403, 403, 200),
+    ("datasets", "post", slug, 403, 403, 422),
+    ("dataset-file", "get", dataset, 403, 403, 404),
+    ("dataset-manifest", "get", dataset, 403, 403, 200),
+    ("dataset-card", "get", dataset, 403, 403, 200),
     ("run", "get", lambda world: [world.run.pk], 403, 403, 200),
     ("run-cancel", "post", lambda world: [world.run.pk], 403, 403, 302),
+    ("versions", "get", slug, 403, 200, 200),
+    ("versions-roll-back", "post", slug, 403, 403, 422),
+    ("versions-outside", "post", slug, 403, 403, 302),
+    ("versions-thin-runs", "post", slug, 403, 403, 302),
+    ("version-promote", "post", version, 403, 403, 422),
+    ("version-shadow", "post", version, 403, 403, 422),
+    ("version-retire", "post", version, 403, 403, 422),
+    ("version-prune", "post", version, 403, 403, 422),
+    ("version-changes", "get", version, 403, 200, 200),
+    ("version-card", "get", version, 403, 200, 200),
+    ("run-snapshot", "get", lambda world: [world.run.pk], 403, 403, 404),
 ]
+OPEN = ("projects", "keys", "tokens", "reference")
+"""What every signed-in user may see."""
 IDS = [f"{route[0]}-{route[1]}" for route in ROUTES]
 
 
@@ -84,7 +122,7 @@ def test_anonymous_people_are_sent_to_the_login(
 
 @pytest.mark.parametrize("route", ROUTES, ids=IDS)
 def test_strangers_find_nothing(as_charlie: Client, world: World, route: tuple[str, str, Args, int, int, int]) -> None:
-    assert send(as_charlie, route, world) == (200 if route[0] in ("projects", "keys") else 404)
+    assert send(as_charlie, route, world) == (200 if route[0] in OPEN else 404)
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=IDS)

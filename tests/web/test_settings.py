@@ -30,6 +30,12 @@ def filled(project: Project, **changed: Any) -> dict[str, Any]:
         "routing": project.routing,
         "consensus_method": project.consensus_method,
         "wished_agreement": f"{100 * project.wished_agreement:g}",
+        "retrain_method": project.retrain_method,
+        "retrain_after": project.retrain_after or "",
+        "retrain_every_days": project.retrain_every_days or "",
+        "retrain_from": project.retrain_from,
+        "replay_share": f"{100 * project.replay_share:g}",
+        "retrain_labels": project.retrain_labels,
     }
     return sent | changed
 
@@ -39,6 +45,8 @@ def test_every_setting_is_saved_with_an_audit_event(as_alice: Client, alice: Use
         "name": "Long stories", "guidelines": "Prefer **depth**.", "scale": "graded", "criteria_required": True,
         "comments": "required", "highlights": True, "overlap": 3, "gold_every": 10, "least_seconds": 4,
         "reveal": "never", "routing": "coverage", "consensus_method": "dawid_skene", "judge_labels": True,
+        "retrain_method": "genrm", "retrain_after": 100, "retrain_every_days": 7, "retrain_from": "base",
+        "retrain_labels": "consensus",
     }  # fmt: skip
     lines = "Accuracy: which has fewer errors\n\n  Tone :  which is: kinder "
     page = as_alice.post(URL, filled(project, **wanted, criteria=lines), follow=True)
@@ -85,6 +93,14 @@ def test_the_page_shows_what_is_stored(as_alice: Client, project: Project) -> No
         ("least_seconds", "-1", "At least 0"),
         ("scale", "stars", "Select a valid choice."),
         ("reveal", "", "This field is required."),
+        ("retrain_method", "magic", "Select a valid choice."),
+        ("retrain_after", "0", "At least 1"),
+        ("retrain_every_days", "0", "At least 1"),
+        ("retrain_every_days", "9999", "At most 3650"),
+        ("retrain_from", "", "This field is required."),
+        ("replay_share", "-1", "At least 0"),
+        ("replay_share", "1001", "At most 1000"),
+        ("retrain_labels", "hard", "Select a valid choice."),
         ("criteria", "Tone: kinder\nAccuracy", "Line 2: write it as"),
         ("criteria", "\n: no name", "Line 2: write it as"),
         ("criteria", "Tone:", "Line 1: write it as"),
@@ -117,6 +133,22 @@ def test_a_bad_value_is_named_at_its_field_and_kept(
 def test_every_bad_line_is_named(as_alice: Client, project: Project) -> None:
     response = as_alice.post(URL, filled(project, criteria="Accuracy\nTone: a\ntone: b"))
     assert [error[:7] for error in response.context["form"].errors["criteria"]] == ["Line 1:", "Line 3:"]
+
+
+def test_the_replay_share_is_given_in_per_cent(as_alice: Client, project: Project) -> None:
+    page = as_alice.get(URL).content.decode()
+    assert re.search(r'name="replay_share"[^>]*value="50"|value="50"[^>]*name="replay_share"', page)
+    as_alice.post(URL, filled(project, replay_share="12.5"))
+    project.refresh_from_db()
+    assert project.replay_share == 0.125
+    assert AuditEvent.objects.get().detail["changes"] == {"replay_share": {"from": 0.5, "to": 0.125}}
+
+
+def test_a_policy_can_be_taken_back(as_alice: Client, project: Project) -> None:
+    Project.objects.update(retrain_after=50, retrain_every_days=7)
+    as_alice.post(URL, filled(project, retrain_after="", retrain_every_days=""))
+    project.refresh_from_db()
+    assert (project.retrain_after, project.retrain_every_days) == (None, None)
 
 
 def test_labels_keep_their_answers_to_a_criterion_that_is_removed(as_alice: Client, pair: Pair) -> None:

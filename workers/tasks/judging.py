@@ -23,28 +23,33 @@ log = structlog.get_logger(__name__)
 
 @app.task(name=jobs.JUDGE)
 def judge_waiting() -> int:
-    """Judge chunks for a few seconds under the device's lease; returns how many pairs were judged.
+    """Judge chunks for a few seconds, on servers and on the device here; returns how many pairs were judged."""
+    done = sum(_on_servers() if remote else _on_device() for remote in judging.places_waiting())
+    if done and judging.anything_waiting():
+        jobs.send(jobs.JUDGE, {})
+    return done
 
-    If a training run holds the device nothing is done: the sweep asks again.
-    """
-    if not judging.anything_waiting():
-        return 0
+
+def _on_servers() -> int:
+    """A judge on a server needs no lease: it goes on while a training run holds the device."""
+    return _burst(remote=True)
+
+
+def _on_device() -> int:
+    """Under the device's lease. If a training run holds it nothing is done: the sweep asks again."""
     lease = acquire_device(settings.HOME / DEVICES, settings.ENV.device, holder="judging", wait=False)
     if lease is None:
         if settings.ENV.device != "cpu":
             resident.unload()  # a training run needs the memory more
         return 0
     with lease:
-        done = _burst()
-    if done and judging.anything_waiting():
-        jobs.send(jobs.JUDGE, {})
-    return done
+        return _burst(remote=False)
 
 
-def _burst() -> int:
+def _burst(*, remote: bool) -> int:
     until = time.monotonic() + BURST_SECONDS
     done = 0
-    while time.monotonic() < until and (requests := judging.lease_chunk()):
+    while time.monotonic() < until and (requests := judging.lease_chunk(remote=remote)):
         if not _judge_chunk(requests):
             break
         done += len(requests)

@@ -1,0 +1,87 @@
+"""Flags over REST: what adjudicators should look at, and their decisions."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from django.http import HttpRequest
+from ninja import Field, Router, Schema
+from pydantic import ConfigDict
+
+from labeling import access
+from labeling.api.auth import user_of
+from labeling.api.fields import Comment, Key, Sent
+from labeling.api.paging import AT_ONCE, Cursor, Limit, Page, page_of
+from labeling.models import ApiToken, Flag, Member
+from labeling.services import flags
+
+router = Router(tags=["flags"])
+
+Adjudicator = Member.Role.ADJUDICATOR
+Kind = Literal["judge_disagrees", "annotators_split", "order_flip", "low_margin", "gold_missed", "reported"]
+
+
+class FlagOut(Schema):
+    id: int
+    pair: int
+    external_id: str
+    kind: str
+    state: str
+    value: float = Field(description="how much settling it is worth, 0 to 1")
+    detail: dict[str, Any]
+    judge: str
+    resolution: str
+    reason: str
+    resolved_by: str
+    resolved_at: datetime | None
+    created_at: datetime
+
+
+class Decision(Sent):
+    """What becomes of a pair with open flags; the choice is in stored order."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"pair": 17, "choice": "a", "reason": "B is wrong."}]})
+
+    pair: Key
+    choice: Literal["a", "b", "tie", "both_bad", "send_back", "ambiguous"]
+    reason: Comment = ""
+
+
+@router.get("/projects/{slug:slug}/flags", response=Page[FlagOut])
+def list_flags(
+    request: HttpRequest,
+    slug: str,
+    cursor: Cursor | None = None,
+    limit: Limit = AT_ONCE,
+    state: Literal["open", "settled", "sent_back", "obsolete"] = "open",
+    kind: Kind | None = None,
+) -> dict[str, Any]:
+    """The project's flags, oldest first, for adjudicators and managers; the open ones unless another state is named."""
+    project = access.project_for(user_of(request), slug, role=Adjudicator)
+    found = Flag.objects.select_related("pair", "judge", "resolved_by").filter(pair__project=project, state=state)
+    if kind is not None:
+        found = found.filter(kind=kind)
+    return page_of(request, found, cursor=cursor, limit=limit, show=_shown)
+
+
+@router.post("/projects/{slug:slug}/flags", response=list[FlagOut])
+def settle_flags(request: HttpRequest, slug: str, body: Decision) -> list[dict[str, Any]]:
+    """Settle every open flag of a pair, send it back or call it ambiguous; 409 where none is open any more."""
+    user = user_of(request, scope=ApiToken.Scope.LABEL)
+    access.project_for(user, slug, role=Adjudicator)
+    pair = access.pair_for(user, slug, body.pair)
+    before = set(Flag.objects.filter(pair=pair, state=Flag.State.OPEN).values_list("pk", flat=True))
+    flags.decide(pair, by=user, choice=body.choice, reason=body.reason.strip())
+    settled = Flag.objects.select_related("pair", "judge", "resolved_by").filter(pk__in=before)
+    return [_shown(flag) for flag in settled.order_by("pk")]
+
+
+def _shown(flag: Flag) -> dict[str, Any]:
+    names = ("kind", "state", "value", "detail", "resolution", "reason", "resolved_at", "created_at")
+    return {
+        **{name: getattr(flag, name) for name in names},
+        "id": flag.pk,
+        "pair": flag.pair_id,
+        "external_id": flag.pair.external_id,
+        "judge": flag.judge.name if flag.judge else "",
+        "resolved_by": flag.resolved_by.get_username() if flag.resolved_by else "",
+    }

@@ -1,0 +1,171 @@
+"""Pairs over REST: a stream of NDJSON in, pages out, and what became of an import."""
+
+from datetime import datetime
+from typing import Any, BinaryIO, Literal, cast
+
+from django.core.handlers.wsgi import WSGIRequest
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils import timezone
+from ninja import Field, Router, Schema, Status
+
+from labeling import access
+from labeling.api.auth import user_of
+from labeling.api.fields import Turn
+from labeling.api.paging import AT_ONCE, Cursor, Limit, Page, page_of
+from labeling.models import ApiToken, ImportBatch, Member, Pair
+from labeling.services import import_jobs, imports
+
+router = Router(tags=["pairs"])
+
+NAME = "api.ndjson"
+"""What an import over the API is called in the list of imports."""
+SHOWN_LINES = 100
+Manager = Member.Role.MANAGER
+State = ImportBatch.State
+Part = Literal["train", "calibration", "gate", "test"]
+BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "One JSON object a line, in any of the layouts of an uploaded file.",
+        "content": {
+            "application/x-ndjson": {
+                "schema": {"type": "string", "minLength": 2},
+                "examples": {
+                    "one": {
+                        "value": '{"id": "1", "prompt": "A colour?", "response_a": "Blue.", "response_b": "Nine."}\n'
+                    }
+                },
+            }
+        },
+    }
+}
+
+
+class PairOut(Schema):
+    id: int
+    external_id: str
+    prompt: list[Turn]
+    response_a: str
+    response_b: str
+    model_a: str
+    model_b: str
+    meta: dict[str, Any]
+    gold: str
+    group: str
+    part: Part
+    audit: bool
+    closed: bool = Field(description="nobody is asked about it any more")
+    created_at: datetime
+
+
+class RejectedOut(Schema):
+    number: int
+    field: str
+    reason: str
+
+
+class BatchOut(Schema):
+    """An import: how far it is, and the first hundred lines that were not taken."""
+
+    id: int
+    state: str
+    filename: str
+    bytes: int
+    bytes_read: int
+    imported: int
+    duplicates: int
+    labels: int
+    rejected: int
+    rejected_lines: list[RejectedOut]
+    error: str
+    created_at: datetime
+    finished_at: datetime | None
+    url: str
+
+
+@router.post("/projects/{slug:slug}/pairs", response={200: BatchOut, 201: BatchOut, 202: BatchOut}, openapi_extra=BODY)
+def send_pairs(request: HttpRequest, slug: str, response: HttpResponse) -> Status[BatchOut]:
+    """Import a stream of pairs: all of it or nothing, and nothing twice.
+
+    201 when the pairs can be queried, 202 with the address of its progress where a worker takes it, 200 for a stream
+    that was imported before.
+    """
+    user = user_of(request, scope=ApiToken.Scope.MANAGE)
+    project = access.project_for(user, slug, role=Manager)
+    began = timezone.now()
+    batch = imports.import_stream(project, stream=_stream_of(request), filename=NAME, by=user)
+    found = _batch(batch)
+    response["Location"] = found.url
+    if batch.created_at < began:
+        return Status(200, found)
+    return Status(202 if batch.state in (State.WAITING, State.RUNNING) else 201, found)
+
+
+@router.get("/projects/{slug:slug}/pairs", response=Page[PairOut])
+def list_pairs(
+    request: HttpRequest,
+    slug: str,
+    cursor: Cursor | None = None,
+    limit: Limit = AT_ONCE,
+    part: Part | None = None,
+    audit: bool | None = None,
+) -> dict[str, Any]:
+    """The project's pairs in the order in which they came, for managers."""
+    project = access.project_for(user_of(request), slug, role=Manager)
+    found = Pair.objects.filter(project=project)
+    if part is not None:
+        found = found.filter(part=Pair.Part.TRAIN if part == "train" else part)
+    if audit is not None:
+        found = found.filter(audit=audit)
+    return page_of(request, found, cursor=cursor, limit=limit, show=_shown)
+
+
+@router.get("/imports/{int:batch_id}", response=BatchOut)
+def get_import(request: HttpRequest, batch_id: int) -> BatchOut:
+    """How far an import is, for managers."""
+    return _batch(access.batch_for(user_of(request), batch_id))
+
+
+@router.post("/imports/{int:batch_id}/cancel", response=BatchOut)
+def cancel_import(request: HttpRequest, batch_id: int) -> BatchOut:
+    """Stop an import that waits or runs; nothing of it stays. 409 where it has ended."""
+    user = user_of(request, scope=ApiToken.Scope.MANAGE)
+    batch = access.batch_for(user, batch_id)
+    import_jobs.cancel(batch, by=user)
+    batch.refresh_from_db()
+    return _batch(batch)
+
+
+def _stream_of(request: HttpRequest) -> BinaryIO:
+    """The body as it comes. Where it comes in chunks Django knows no length of it, but the server knows its end."""
+    chunked = "chunked" in request.headers.get("Transfer-Encoding", "").lower()
+    if chunked and isinstance(request, WSGIRequest) and request.environ.get("wsgi.input_terminated"):
+        return cast(BinaryIO, request.environ["wsgi.input"])
+    return cast(BinaryIO, request)
+
+
+def _shown(pair: Pair) -> dict[str, Any]:
+    names = ("external_id", "prompt", "response_a", "response_b", "model_a", "model_b", "meta", "gold", "audit")
+    return {
+        **{name: getattr(pair, name) for name in names},
+        "id": pair.pk,
+        "group": pair.group_key,
+        "part": pair.part or "train",
+        "closed": pair.closed,
+        "created_at": pair.created_at,
+    }
+
+
+def _batch(batch: ImportBatch) -> BatchOut:
+    names = (
+        "state", "filename", "bytes", "bytes_read", "imported", "duplicates", "labels", "rejected", "error",
+        "created_at", "finished_at",
+    )  # fmt: skip
+    lines = batch.rejected_lines.all()[:SHOWN_LINES]
+    return BatchOut(
+        id=batch.pk,
+        url=reverse("api-1:get_import", args=[batch.pk]),
+        rejected_lines=[RejectedOut(number=one.number, field=one.field, reason=one.reason) for one in lines],
+        **{name: getattr(batch, name) for name in names},
+    )

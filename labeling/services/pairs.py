@@ -1,0 +1,195 @@
+"""Checked rows into the project: new pairs, labels for new and known ones, and what was rejected. Knows no file."""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from labeling.models import ImportBatch, Label, Pair, Project, RejectedLine
+from labeling.readers import Raw, as_text
+from labeling.services import bulk
+from labeling.services.claims import close_settled
+from labeling.services.given_labels import GivenLabel
+from labeling.services.parts import is_audited, part_of, place_of
+from labeling.services.rows import Row
+
+MOST_RAW = 1_000_000
+"""Characters of a rejected row that are kept for its download."""
+
+_PAIR = (
+    *("id", "project", "batch", "external_id", "prompt", "response_a", "response_b", "model_a", "model_b", "meta"),
+    *("gold", "prompt_hash", "content_hash", "group_key", "part", "audit", "shuffle", "route_score", "route_reason"),
+    *("extra_labels", "ambiguous", "closed", "created_at"),
+)
+_LABEL = (
+    *("pair", "external_annotator", "source", "choice", "final_choice", "strength", "criteria", "highlights"),
+    *("comment", "seconds", "too_fast", "blind", "withdrawn", "created_at"),
+)
+_REJECTED = ("batch", "number", "field", "reason", "excerpt", "raw")
+_written = json.JSONEncoder(ensure_ascii=False).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A row that is not taken: where it stands, why, and what it was."""
+
+    number: int
+    reason: str
+    field: str
+    text: str
+
+
+Outcome = tuple[Raw, Row | Rejected]
+"""A row as it was read, and what became of it."""
+
+
+@dataclass(slots=True)
+class _Sorted:
+    """What is new of a chunk, what goes to pairs that are there, and what is turned away."""
+
+    fresh: list[Row] = field(default_factory=list)
+    added: dict[str, list[tuple[Row, Raw]]] = field(default_factory=lambda: defaultdict(list))
+    rejected: list[Rejected] = field(default_factory=list)
+    duplicates: int = 0
+
+
+def store(batch: ImportBatch, project: Project, outcomes: Sequence[Outcome]) -> None:
+    """Insert what is new, add labels to pairs that are known, count duplicates, keep what is rejected.
+
+    Inside the import's transaction. The batch's counts go up; it is not saved.
+    """
+    found = _sorted(project, outcomes)
+    now = timezone.now()
+    ids = bulk.reserve_ids(Pair, len(found.fresh)) if found.fresh else []
+    bulk.insert(Pair, _PAIR, (_pair(batch, project, key, row, now) for key, row in zip(ids, found.fresh, strict=True)))
+    labelled = {key: list(row.labels) for key, row in zip(ids, found.fresh, strict=True) if row.labels}
+    if found.added:
+        _add_labels(project, found, labelled)
+    if labelled:
+        rows = [_label(key, label, now) for key, labels in labelled.items() for label in labels]
+        bulk.insert(Label, _LABEL, rows)
+        close_settled(Pair.objects.filter(pk__in=labelled), overlap=project.overlap)
+        batch.labels += len(rows)
+    if found.rejected:
+        bulk.insert(RejectedLine, _REJECTED, (_rejected(batch, each) for each in found.rejected))
+    batch.imported += len(found.fresh)
+    batch.duplicates += found.duplicates
+    batch.rejected += len(found.rejected)
+
+
+def _sorted(project: Project, outcomes: Sequence[Outcome]) -> _Sorted:
+    found = _Sorted()
+    rows = [outcome for _raw, outcome in outcomes if isinstance(outcome, Row)]
+    ids, contents = _known(project, rows)
+    for raw, outcome in outcomes:
+        if isinstance(outcome, Rejected):
+            found.rejected.append(outcome)
+        elif outcome.content_hash in contents:
+            found.duplicates += 1
+            if outcome.labels:
+                found.added[outcome.content_hash].append((outcome, raw))
+        elif outcome.external_id in ids:
+            reason = f"id: the project has another pair with the id {outcome.external_id!r}"
+            found.rejected.append(Rejected(raw.number, reason, "id", as_text(raw)))
+        else:
+            ids.add(outcome.external_id)
+            contents.add(outcome.content_hash)
+            found.fresh.append(outcome)
+    return found
+
+
+def _known(project: Project, rows: list[Row]) -> tuple[set[str], set[str]]:
+    of_project = Pair.objects.filter(project=project)
+    ids = of_project.filter(external_id__in=[row.external_id for row in rows]).values_list("external_id", flat=True)
+    contents = of_project.filter(content_hash__in=[row.content_hash for row in rows])
+    return set(ids), set(contents.values_list("content_hash", flat=True))
+
+
+def _add_labels(project: Project, found: _Sorted, labelled: dict[int, list[GivenLabel]]) -> None:
+    """Labels for pairs that are known: new annotators' are added, the same again is nothing, another is rejected."""
+    pairs = Pair.objects.filter(project=project, content_hash__in=list(found.added))
+    known = {content: (key, first) for key, content, first in pairs.values_list("pk", "content_hash", "response_a")}
+    there = _imported(pairs)
+    for key, labels in labelled.items():
+        there[key].update({label.annotator: label.choice for label in labels})
+    for content, brought in found.added.items():
+        key, first = known[content]
+        for row, raw in brought:
+            labels = [label if row.response_a == first else label.mirrored() for label in row.labels]
+            against = [one for one in labels if there[key].get(one.annotator, one.choice) != one.choice]
+            if against:
+                reason = f"labels: {against[0].annotator} has labelled this pair before, and differently"
+                found.rejected.append(Rejected(raw.number, reason, "labels", as_text(raw)))
+                found.duplicates -= 1
+                continue
+            new = [one for one in labels if one.annotator not in there[key]]
+            there[key].update({one.annotator: one.choice for one in new})
+            if new:
+                labelled.setdefault(key, []).extend(new)
+
+
+def _imported(pairs: QuerySet[Pair]) -> dict[int, dict[str, str]]:
+    there: dict[int, dict[str, str]] = defaultdict(dict)
+    labels = Label.objects.filter(pair__in=pairs, source=Label.Source.IMPORT)
+    for key, annotator, choice in labels.values_list("pair_id", "external_annotator", "choice"):
+        there[key][annotator] = choice
+    return there
+
+
+def _rejected(batch: ImportBatch, each: Rejected) -> tuple[object, ...]:
+    raw = each.text if len(each.text) <= MOST_RAW else ""
+    return (batch.pk, each.number, each.field[:60], each.reason[:500], each.text[:200].strip(), raw)
+
+
+def _pair(batch: ImportBatch, project: Project, key: int, row: Row, now: datetime) -> tuple[Any, ...]:
+    part = part_of(project, row.group_key)
+    content = row.content_hash
+    return (
+        key,
+        project.pk,
+        batch.pk,
+        row.external_id,
+        _written(row.prompt),
+        row.response_a,
+        row.response_b,
+        row.model_a,
+        row.model_b,
+        _written(row.meta) if row.meta else "{}",
+        row.gold,
+        row.prompt_hash,
+        content,
+        row.group_key,
+        part.value,
+        part == Pair.Part.TRAIN and is_audited(project, content),
+        place_of(project, content),
+        0.0,
+        "",
+        0,
+        False,
+        False,
+        now,
+    )
+
+
+def _label(key: int, label: GivenLabel, now: datetime) -> tuple[Any, ...]:
+    return (
+        key,
+        label.annotator,
+        Label.Source.IMPORT.value,
+        label.choice,
+        label.final_choice or label.choice,
+        label.strength,
+        _written(label.criteria),
+        _written(label.highlights),
+        label.comment,
+        label.seconds,
+        label.too_fast,
+        label.blind,
+        False,
+        label.created_at or now,
+    )

@@ -1,0 +1,151 @@
+"""The API through a real server: the whole of a labelling, problems, chunks, and clients that know no Django."""
+
+import gzip
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from django.conf import settings
+from django.contrib.auth.models import User
+
+from labeling.models import Label, Member, Pair
+from labeling.services.tokens import create_token
+from tests.factories import ProjectFactory
+from tests.resilience.conftest import database_url
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def secret() -> str:
+    """Of a manager of the project `stories`."""
+    user = User.objects.create_user("alice")
+    Member.objects.create(project=ProjectFactory.create(slug="stories"), user=user, role=Member.Role.MANAGER)
+    return create_token(user)
+
+
+def ask(root: str, secret: str, method: str, path: str, body: object = None, **headers: str) -> tuple[int, Any, Any]:
+    """A request by the standard library: status, headers, and the body read as JSON where there is one."""
+    data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+    given = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json", **headers}
+    request = urllib.request.Request(f"{root}/api/v1{path}", data, given, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.headers, _read(answer.read(), answer.headers)
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, _read(error.read(), error.headers)
+
+
+def _read(content: bytes, headers: Any) -> Any:
+    content = gzip.decompress(content) if headers.get("Content-Encoding") == "gzip" else content
+    return json.loads(content) if "json" in headers.get("Content-Type", "") and content else content
+
+
+def lines(count: int) -> bytes:
+    rows = ({"prompt": f"Q{n}?", "response_a": f"Yes {n}.", "response_b": f"No {n}."} for n in range(count))
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+def test_a_whole_labelling(live_server: Any, secret: str, home: Path) -> None:
+    root = live_server.url
+    status, headers, batch = ask(root, secret, "POST", "/projects/stories/pairs", lines(3))
+    assert (status, batch["imported"]) == (201, 3)
+    assert ask(root, secret, "GET", headers["Location"].removeprefix("/api/v1"))[2] == batch
+    status, _, claim = ask(root, secret, "POST", "/projects/stories/claims")
+    assert status == 201
+    path, body = f"/claims/{claim['id']}/label", {"choice": "left", "seconds": 4}
+    first = ask(root, secret, "POST", path, body, **{"Idempotency-Key": "k1"})
+    again = ask(root, secret, "POST", path, body, **{"Idempotency-Key": "k1"})
+    assert (first[0], again[0], first[2]) == (201, 200, again[2])
+    status, _, claim = ask(root, secret, "POST", "/projects/stories/claims")
+    assert ask(root, secret, "POST", f"/claims/{claim['id']}/skip")[2]["state"] == "skipped"
+    status, headers, page = ask(root, secret, "GET", "/projects/stories/pairs?limit=2", **{"Accept-Encoding": "gzip"})
+    assert headers["Content-Encoding"] == "gzip"
+    assert page["next"].startswith(root)
+    rest = ask(root, secret, "GET", page["next"].removeprefix(f"{root}/api/v1"))[2]
+    assert (len(page["items"]), len(rest["items"]), rest["next"]) == (2, 1, None)
+    tag = ask(root, secret, "GET", "/projects/stories")[1]["ETag"]
+    status, headers, _ = ask(root, secret, "GET", "/projects/stories", **{"If-None-Match": tag, "X-Request-ID": "r1"})
+    assert (status, headers["X-Request-ID"]) == (304, "r1")
+    assert Label.objects.get().seconds == 4
+
+
+def test_problems_reach_the_client(live_server: Any, secret: str) -> None:
+    for method, path, body, status in (
+        ("GET", "/nothing", None, 404),
+        ("PUT", "/projects", {}, 405),
+        ("POST", "/projects/stories/judge", b"{", 400),
+        ("POST", "/projects/stories/judge", {"pairs": []}, 422),
+    ):
+        found = ask(live_server.url, secret, method, path, body)
+        assert (found[0], found[2]["status"]) == (status, status)
+        assert found[1]["Content-Type"] == "application/problem+json"
+    assert ask(live_server.url, "tandem_wrong", "GET", "/projects")[0] == 401
+
+
+@pytest.fixture
+def gunicorn(transactional_db: None, tmp_path: Path) -> Iterator[str]:
+    """The web server as it is run in earnest, on the test's database."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "webapp.settings",
+        "TANDEM_HOME": str(tmp_path),
+        "DATABASE_URL": database_url(),
+        "TANDEM_SECRET_KEY": "tests",
+        "TANDEM_JUDGE_BACKEND": "scripted",
+        "TANDEM_JUDGE_MODEL": "scripted:longer",
+    }
+    command = [sys.executable, "-m", "gunicorn", "webapp.wsgi", "--bind", f"127.0.0.1:{port}", "--no-control-socket"]
+    command += ["--worker-class", "gthread", "--threads", "4"]
+    process = subprocess.Popen(command, cwd=settings.BASE_DIR, env=environment, stderr=subprocess.DEVNULL)
+    root = f"http://127.0.0.1:{port}"
+    try:
+        _wait_for(f"{root}/healthz")
+        yield root
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+
+
+def _wait_for(url: str) -> None:
+    for _ in range(300):
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.1)
+    pytest.fail("the server did not start")
+
+
+def test_a_stream_of_unknown_length_is_imported(gunicorn: str, secret: str) -> None:
+    """A program that makes its lines as it goes sends them in chunks, and knows no length."""
+    content = lines(100)
+    pieces = (content[place : place + 1000] for place in range(0, len(content), 1000))
+    headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/x-ndjson"}
+    answer = httpx2.post(f"{gunicorn}/api/v1/projects/stories/pairs", content=pieces, headers=headers, timeout=60)
+    assert (answer.status_code, answer.json()["imported"]) == (201, 100)
+    assert Pair.objects.count() == 100
+
+
+def test_without_a_judge_worker_a_call_waits_no_longer_than_asked(gunicorn: str, secret: str) -> None:
+    body = {"pairs": [{"prompt": "Is it?", "response_a": "Yes.", "response_b": "Yes, and this is why."}]}
+    ask(gunicorn, secret, "POST", "/projects/stories/pairs", lines(1))
+    began = time.monotonic()
+    status, headers, call = ask(gunicorn, secret, "POST", "/projects/stories/judge?timeout=0.3", body)
+    assert (status, call["state"]) == (202, "waiting")
+    assert time.monotonic() - began < 5
+    assert ask(gunicorn, secret, "GET", headers["Location"].removeprefix("/api/v1"))[2]["id"] == call["id"]

@@ -1,0 +1,123 @@
+"""Projects over REST: made by who may, changed as on the settings page, deleted while nobody has labelled."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+
+from labeling.models import AuditEvent, Deployment, Label, Pair, Project
+from tests.api.calling import Caller, caller, fields_of, problem_of
+from tests.factories import ClaimFactory, LabelFactory, PairFactory
+
+
+@pytest.fixture
+def api(alice: User) -> Caller:
+    return caller(alice)
+
+
+@pytest.fixture
+def maker(alice: User) -> Caller:
+    """Alice, who may add projects."""
+    alice.user_permissions.add(Permission.objects.get(codename="add_project"))
+    return caller(alice)
+
+
+def test_who_may_not_add_projects_makes_none(api: Caller) -> None:
+    assert "administrator" in problem_of(api.post("/projects", {"slug": "new", "name": "New"}), 403)["detail"]
+    assert not Project.objects.filter(slug="new").exists()
+
+
+def test_a_new_project_is_its_makers_and_has_a_judge(maker: Caller, alice: User) -> None:
+    body = {"slug": "new", "name": "New", "overlap": 2, "criteria": [{"name": "Tone", "about": "kinder: by far"}]}
+    answer = maker.post("/projects", {**body, "holdout_share": 0.5, "wished_agreement": 0.9})
+    assert answer.status_code == 201, answer.content
+    assert answer["Location"] == "/api/v1/projects/new"
+    project = Project.objects.get(slug="new")
+    assert (project.overlap, project.holdout_share, project.audit_share) == (2, 0.5, 0.2)
+    assert project.criteria == [{"name": "Tone", "about": "kinder: by far"}]
+    assert project.wished_agreement == 0.9
+    assert project.members.get().user == alice
+    assert Deployment.objects.get(project=project).state == "champion"
+    found = answer.json()
+    assert (found["role"], found["settings"]["criteria"]) == ("manager", project.criteria)
+    assert maker.get(answer["Location"]).json() == found
+    assert "project.create" in AuditEvent.objects.values_list("action", flat=True)
+
+
+def test_a_slug_is_taken_once(maker: Caller) -> None:
+    found = problem_of(maker.post("/projects", {"slug": "stories", "name": "Again"}), 409)
+    assert found["type"] == "urn:tandem:problem:slug-taken"
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        ({"slug": "a b", "name": "New"}, ["slug"]),
+        ({"slug": "new"}, ["name"]),
+        ({"slug": "new", "name": "  "}, ["name"]),
+        ({"slug": "new", "name": "New", "holdout_share": 1}, ["holdout_share"]),
+        ({"slug": "new", "name": "New", "overlap": "2"}, ["overlap"]),
+        ({"slug": "new", "name": "New", "criteria": [{"name": "a:b", "about": "c"}]}, ["criteria.0.name"]),
+        ({"slug": "new", "name": "New", "criteria": [{"name": "A", "about": "c"}, {"name": "a", "about": "d"}]},
+         ["criteria"]),
+        ({"slug": "new", "name": "New", "retrain_after": 0, "replay_share": 11}, ["retrain_after", "replay_share"]),
+    ],
+)  # fmt: skip
+def test_a_bad_project_names_its_fields(maker: Caller, body: dict[str, Any], fields: list[str]) -> None:
+    assert fields_of(maker.post("/projects", body)) == fields
+    assert not Project.objects.filter(slug="new").exists()
+
+
+def test_settings_change_as_on_the_page(api: Caller, alice: User, project: Project) -> None:
+    wanted: dict[str, Any] = {
+        "name": "Long stories", "guidelines": "Prefer **depth**.", "scale": "graded", "criteria_required": True,
+        "criteria": [{"name": "Facts", "about": "fewer errors"}], "comments": "required", "highlights": True,
+        "overlap": 3, "gold_every": 10, "least_seconds": 4, "reveal": "never", "routing": "coverage",
+        "consensus_method": "dawid_skene", "wished_agreement": 0.85, "judge_labels": True, "retrain_after": 50,
+        "retrain_every_days": 7, "retrain_method": "genrm", "retrain_from": "base", "retrain_labels": "consensus",
+        "replay_share": 1.5,
+    }  # fmt: skip
+    answer = api.patch("/projects/stories", wanted)
+    assert answer.status_code == 200, answer.content
+    project.refresh_from_db()
+    assert {name: getattr(project, name) for name in wanted} == wanted
+    shown = answer.json()["settings"]
+    assert {name: shown[name] for name in wanted} == wanted
+    changes = AuditEvent.objects.get(action="project.settings")
+    assert (changes.actor, set(changes.detail["changes"])) == (alice, set(wanted))
+    empty = {"gold_every": None, "retrain_after": None, "guidelines": ""}
+    assert api.patch("/projects/stories", empty).status_code == 200
+    project.refresh_from_db()
+    assert (project.gold_every, project.retrain_after, project.guidelines) == (None, None, "")
+    assert project.overlap == 3
+
+
+def test_what_stays_as_it_is_leaves_no_trace(api: Caller, project: Project) -> None:
+    assert api.patch("/projects/stories", {}).status_code == 200
+    assert api.patch("/projects/stories", {"name": project.name}).status_code == 200
+    assert not AuditEvent.objects.filter(action="project.settings").exists()
+
+
+def test_annotators_look_and_change_nothing(bob: User, project: Project) -> None:
+    api = caller(bob)
+    assert api.get("/projects/stories").json()["role"] == "annotator"
+    problem_of(api.patch("/projects/stories", {"overlap": 2}), 403)
+    problem_of(api.delete("/projects/stories"), 403)
+
+
+def test_a_project_is_deleted_with_what_came_from_files(api: Caller, champion: Deployment) -> None:
+    LabelFactory.create(pair=PairFactory.create(project=champion.project))
+    answer = api.delete("/projects/stories")
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert not Project.objects.exists()
+    assert not Pair.objects.exists()
+    assert "project.delete" in AuditEvent.objects.values_list("action", flat=True)
+    problem_of(api.get("/projects/stories"), 404)
+
+
+def test_what_people_have_labelled_is_not_deleted(api: Caller, bob: User, project: Project) -> None:
+    claim = ClaimFactory.create(pair=PairFactory.create(project=project), annotator=bob)
+    caller(bob).post(f"/claims/{claim.pk}/label", {"choice": "left"})
+    found = problem_of(api.delete("/projects/stories"), 409)
+    assert "labels here (1)" in found["detail"]
+    assert Label.objects.exists()

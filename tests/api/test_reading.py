@@ -1,0 +1,113 @@
+"""What is read over REST besides pairs and labels: judgements with their rationales, flags and statistics."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+
+from labeling.models import Consensus, Deployment, Flag, Label, Rationale
+from tests.api.calling import caller, fields_of, problem_of
+from tests.factories import JudgementFactory, LabelFactory, PairFactory
+
+READS = ["/projects/stories/judgements", "/projects/stories/flags", "/projects/stories/stats"]
+
+
+@pytest.mark.parametrize(("who", "status"), [("bob", 403), ("charlie", 404), ("dora", 200), ("alice", 200)])
+@pytest.mark.parametrize("path", READS)
+def test_who_adjudicates_may_read(
+    request: pytest.FixtureRequest, champion: Deployment, who: str, status: int, path: str
+) -> None:
+    assert caller(request.getfixturevalue(who)).get(path).status_code == status
+
+
+def test_judgements_are_the_champions_with_rationales_on_request(dora: User, champion: Deployment) -> None:
+    pair = PairFactory.create(project=champion.project)
+    Deployment.objects.update(calibration={"temperature": 2.0})
+    scored = JudgementFactory.create(pair=pair, judge=champion.judge, p_a=0.8)
+    reasoned = JudgementFactory.create(pair=pair, judge=champion.judge, method="cot", p_a=0.7)
+    former = JudgementFactory.create(pair=pair, p_a=0.1)
+    Rationale.objects.create(judgement=reasoned, swapped=True, sample=0, text="A is clearer.", p_a=0.7, verdict="a")
+    api = caller(dora)
+    rows = api.get("/projects/stories/judgements").json()["items"]
+    assert [row["id"] for row in rows] == [scored.pk, reasoned.pk]
+    assert (rows[0]["pair"], rows[0]["judge"], rows[0]["rationales"]) == (pair.pk, champion.judge.name, None)
+    assert 0.5 < rows[0]["p_a_calibrated"] < rows[0]["p_a"] == 0.8
+    assert rows[1]["p_a_calibrated"] == 0.7
+    [row] = api.get("/projects/stories/judgements?rationales=true&method=cot").json()["items"]
+    assert row["rationales"] == [{"swapped": True, "sample": 0, "text": "A is clearer.", "p_a": 0.7, "verdict": "a"}]
+    assert api.get(f"/projects/stories/judgements?judge={former.judge.name}").json()["items"] == []
+    Deployment.objects.create(project=champion.project, judge=former.judge, state="retired")
+    [row] = api.get(f"/projects/stories/judgements?judge={former.judge.name}").json()["items"]
+    assert row["p_a"] == 0.1
+
+
+def test_a_page_of_judgements_needs_few_queries(
+    dora: User, champion: Deployment, django_assert_max_num_queries: Any
+) -> None:
+    for pair in PairFactory.create_batch(20, project=champion.project):
+        JudgementFactory.create(pair=pair, judge=champion.judge)
+    api = caller(dora)
+    with django_assert_max_num_queries(8):
+        assert len(api.get("/projects/stories/judgements?rationales=true").json()["items"]) == 20
+
+
+@pytest.fixture
+def flag(champion: Deployment) -> Flag:
+    pair = PairFactory.create(project=champion.project)
+    return Flag.objects.create(pair=pair, kind="annotators_split", value=0.9, detail={"choices": ["a", "b"]})
+
+
+def test_flags_are_listed_and_settled(dora: User, flag: Flag) -> None:
+    api = caller(dora, scope="label")
+    [shown] = api.get("/projects/stories/flags").json()["items"]
+    assert (shown["pair"], shown["kind"], shown["state"]) == (flag.pair_id, "annotators_split", "open")
+    assert api.get("/projects/stories/flags?kind=reported").json()["items"] == []
+    body = {"pair": flag.pair_id, "choice": "b", "reason": "A is wrong."}
+    [settled] = api.post("/projects/stories/flags", body).json()
+    assert (settled["id"], settled["state"], settled["resolution"]) == (flag.pk, "settled", "b")
+    assert (settled["reason"], settled["resolved_by"]) == ("A is wrong.", "dora")
+    assert Consensus.objects.get().choice == "b"
+    found = problem_of(api.post("/projects/stories/flags", body), 409)
+    assert found["type"] == "urn:tandem:problem:already-settled"
+    assert [one["id"] for one in api.get("/projects/stories/flags?state=settled").json()["items"]] == [flag.pk]
+
+
+def test_a_pair_is_called_ambiguous_or_sent_back(dora: User, bob: User, flag: Flag) -> None:
+    api = caller(dora)
+    [sent] = api.post("/projects/stories/flags", {"pair": flag.pair_id, "choice": "send_back"}).json()
+    assert sent["state"] == "sent_back"
+    Flag.objects.update(state="open")
+    [settled] = api.post("/projects/stories/flags", {"pair": flag.pair_id, "choice": "ambiguous"}).json()
+    assert settled["resolution"] == "ambiguous"
+
+
+def test_a_bad_decision_is_refused_by_field(dora: User, bob: User, flag: Flag) -> None:
+    api = caller(dora)
+    assert fields_of(api.post("/projects/stories/flags", {"pair": 0, "choice": "left"})) == ["pair", "choice"]
+    problem_of(api.post("/projects/stories/flags", {"pair": flag.pair_id + 1, "choice": "a"}), 404)
+    problem_of(caller(bob).post("/projects/stories/flags", {"pair": flag.pair_id, "choice": "a"}), 403)
+    assert not Label.objects.exists()
+
+
+def test_statistics_are_those_of_the_pages(alice: User, champion: Deployment) -> None:
+    for number in range(12):
+        pair = PairFactory.create(project=champion.project, audit=True)
+        LabelFactory.create(pair=pair, choice="a" if number % 2 else "b", external_annotator="ada")
+        LabelFactory.create(pair=pair, choice="a" if number % 2 or number < 4 else "b", external_annotator="ben")
+        JudgementFactory.create(pair=pair, judge=champion.judge, p_a=0.9)
+    found = caller(alice).get("/projects/stories/stats").json()
+    assert (found["progress"]["pairs"], found["progress"]["labels"]) == (12, 24)
+    assert {row["name"]: row["labels"] for row in found["progress"]["annotators"]} == {"ada": 12, "ben": 12}
+    assert (found["judge"]["name"], found["judge"]["scored"]) == (champion.judge.name, 12)
+    agreement = found["agreement"]
+    assert (agreement["shared"], agreement["judged"]) == (12, 12)
+    assert agreement["raw"]["value"] == pytest.approx(10 / 12)
+    assert agreement["raw"]["low"] < agreement["raw"]["value"] < agreement["raw"]["high"]
+    assert agreement["alpha"]["value"] < agreement["raw"]["value"]
+    assert agreement["kappa"]["n"] > 0
+
+
+def test_a_project_without_labels_has_no_figures(alice: User, champion: Deployment) -> None:
+    found = caller(alice).get("/projects/stories/stats").json()
+    assert found["agreement"]["raw"] is None
+    assert found["progress"]["annotators"] == []

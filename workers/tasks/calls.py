@@ -1,0 +1,54 @@
+"""Answer what the API asks the judge about, in chunks; a second delivery finds the call taken and returns."""
+
+import structlog
+from django.conf import settings
+
+from genrm_engine.device import acquire_device
+from genrm_engine.errors import EngineError
+from genrm_engine.judge import judge
+from labeling import jobs
+from labeling.models import JudgeCall
+from labeling.queries import DEVICES
+from labeling.services import judge_calls, judging
+from workers import resident
+from workers.app import app
+
+UNEXPECTED = "An unexpected error ended the call; the log of the judge worker says more."
+
+log = structlog.get_logger(__name__)
+
+
+@app.task(name=jobs.JUDGE_CALL)
+def judge_call(call_id: int) -> None:
+    """Judge the call's pairs under the device's lease. While a training run holds it the sweep asks again."""
+    call = judge_calls.waiting_call(call_id)
+    if call is None:
+        return
+    if call.judge.backend in judging.REMOTE:
+        _answer(call)
+        return
+    lease = acquire_device(settings.HOME / DEVICES, settings.ENV.device, holder="judging", wait=False)
+    if lease is not None:
+        with lease:
+            _answer(call)
+
+
+def _answer(call: JudgeCall) -> None:
+    """Chunk after chunk; a failure is written to the call, which waits again unless the error is permanent."""
+    if not judge_calls.take(call):
+        return
+    try:
+        while pairs := judge_calls.next_chunk(call):
+            judged = judge(
+                pairs,
+                backend=resident.judge_backend(call.judge),
+                settings=judging.settings_of(call.project, call.method),
+            )
+            if not judge_calls.answer(call, judged):
+                return
+    except EngineError as error:
+        log.warning("a call of the judge failed", call=call.pk, judge=call.judge.name, error=str(error))
+        judge_calls.give_back(call, error=str(error), permanent=error.permanent)
+    except Exception:
+        judge_calls.give_back(call, error=UNEXPECTED, permanent=True)
+        raise
