@@ -3,9 +3,8 @@
 import csv
 import io
 import json
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -172,8 +171,8 @@ def test_a_failed_import_says_why(as_alice: Client, project: Project) -> None:
 
 def rejected(client: Client, content: str | bytes, name: str) -> tuple[Any, str]:
     assert upload(client, content, name).status_code == 302
-    response = client.get(f"/imports/{ImportBatch.objects.latest('pk').pk}/rejected/")
-    return response, b"".join(cast("Iterable[bytes]", response.streaming_content)).decode()
+    response: Any = client.get(f"/imports/{ImportBatch.objects.latest('pk').pk}/rejected/")
+    return response, b"".join(response.streaming_content).decode()
 
 
 def test_rejected_rows_of_a_csv_are_a_csv_with_their_reason(as_alice: Client, project: Project) -> None:
