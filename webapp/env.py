@@ -51,8 +51,8 @@ class Env(BaseSettings):
         validate_default=True,
         description="folder, or address of an MLflow server; the data folder's `tracking/` if empty",
     )
-    datasets_folder: Path | None = Field(
-        default=None, description="folder of Hugging Face data sets that managers may import by name; empty: none"
+    datasets_folder: str = Field(
+        default="", description="folder on this server from which managers import data sets; empty: none"
     )
     hub_datasets: bool = Field(default=False, description="managers may import data sets by their name on the hub")
     lease_seconds: int = Field(default=600, ge=5, description="how long a pair stays with an annotator unrenewed")

@@ -54,6 +54,31 @@ def insert_selected(model: type[Model], source: QuerySet[Any], columns: Mapping[
         return max(int(cursor.rowcount), 0)
 
 
+def matching(
+    model: type[Model], owner: tuple[str, int], field: str, values: Sequence[str], *more: str
+) -> list[tuple[Any, ...]]:
+    """Of the owner's rows that have one of the values in the field: that value, then the other columns asked for.
+
+    There is at most one row for each value, and an index on both fields. PostgreSQL plans by the rows that it knew
+    before an import, which may be none of this owner, and would then rather read all of them than use that index. So
+    the owner comes with each value, as if it were another one every time.
+    """
+    name, key = owner
+    if not on_postgres():
+        rows = model._default_manager.filter(**{name: key, f"{field}__in": values})
+        return list(rows.values_list(field, *more))
+    table = connection.ops.quote_name(model._meta.db_table)
+    own, column, *others = (connection.ops.quote_name(_column(model, each)) for each in (name, field, *more))
+    columns = ", ".join(f"held.{each}" for each in (column, *others))
+    same = f"held.{own} = given.own AND held.{column} = given.value"
+    one = f"SELECT {columns} FROM {table} AS held WHERE {same} LIMIT 1"  # noqa: S608
+    given = "unnest(%s::bigint[], %s::text[]) AS given(own, value)"
+    statement = f"SELECT found.* FROM {given}, LATERAL ({one}) AS found"  # noqa: S608
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [[key] * len(values), list(values)])
+        return list(cursor.fetchall())
+
+
 def reserve_ids(model: type[Model], count: int) -> list[int]:
     """Primary keys that nobody else gets, so that rows that point to the new ones can be written at once."""
     table = model._meta.db_table

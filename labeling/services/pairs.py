@@ -2,12 +2,11 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db.models import QuerySet
 from django.utils import timezone
 
 from labeling.models import ImportBatch, Label, Pair, Project, RejectedLine
@@ -67,14 +66,14 @@ def store(batch: ImportBatch, project: Project, outcomes: Sequence[Outcome]) -> 
     now = timezone.now()
     ids = bulk.reserve_ids(Pair, len(found.fresh)) if found.fresh else []
     bulk.insert(Pair, _PAIR, (_pair(batch, project, key, row, now) for key, row in zip(ids, found.fresh, strict=True)))
-    labelled = {key: list(row.labels) for key, row in zip(ids, found.fresh, strict=True) if row.labels}
-    if found.added:
-        _add_labels(project, found, labelled)
-    if labelled:
-        rows = [_label(key, label, now) for key, labels in labelled.items() for label in labels]
+    fresh = {key: row.labels for key, row in zip(ids, found.fresh, strict=True) if row.labels}
+    more = _labels_to_add(project, found, fresh) if found.added else {}
+    rows = [_label(key, label, now) for each in (fresh, more) for key, labels in each.items() for label in labels]
+    if rows:
         bulk.insert(Label, _LABEL, rows)
-        close_settled(Pair.objects.filter(pk__in=labelled), overlap=project.overlap)
         batch.labels += len(rows)
+    if more:
+        close_settled(Pair.objects.filter(pk__in=more), overlap=project.overlap)
     if found.rejected:
         bulk.insert(RejectedLine, _REJECTED, (_rejected(batch, each) for each in found.rejected))
     batch.imported += len(found.fresh)
@@ -104,19 +103,22 @@ def _sorted(project: Project, outcomes: Sequence[Outcome]) -> _Sorted:
 
 
 def _known(project: Project, rows: list[Row]) -> tuple[set[str], set[str]]:
-    of_project = Pair.objects.filter(project=project)
-    ids = of_project.filter(external_id__in=[row.external_id for row in rows]).values_list("external_id", flat=True)
-    contents = of_project.filter(content_hash__in=[row.content_hash for row in rows])
-    return set(ids), set(contents.values_list("content_hash", flat=True))
+    of_project = ("project", project.pk)
+    ids = bulk.matching(Pair, of_project, "external_id", [row.external_id for row in rows])
+    contents = bulk.matching(Pair, of_project, "content_hash", [row.content_hash for row in rows])
+    return {found for (found,) in ids}, {found for (found,) in contents}
 
 
-def _add_labels(project: Project, found: _Sorted, labelled: dict[int, list[GivenLabel]]) -> None:
+def _labels_to_add(
+    project: Project, found: _Sorted, fresh: Mapping[int, Sequence[GivenLabel]]
+) -> dict[int, list[GivenLabel]]:
     """Labels for pairs that are known: new annotators' are added, the same again is nothing, another is rejected."""
-    pairs = Pair.objects.filter(project=project, content_hash__in=list(found.added))
-    known = {content: (key, first) for key, content, first in pairs.values_list("pk", "content_hash", "response_a")}
-    there = _imported(pairs)
-    for key, labels in labelled.items():
+    pairs = bulk.matching(Pair, ("project", project.pk), "content_hash", list(found.added), "id", "response_a")
+    known = {content: (key, first) for content, key, first in pairs}
+    there = _imported([key for key, _first in known.values()])
+    for key, labels in fresh.items():
         there[key].update({label.annotator: label.choice for label in labels})
+    more: dict[int, list[GivenLabel]] = defaultdict(list)
     for content, brought in found.added.items():
         key, first = known[content]
         for row, raw in brought:
@@ -130,10 +132,11 @@ def _add_labels(project: Project, found: _Sorted, labelled: dict[int, list[Given
             new = [one for one in labels if one.annotator not in there[key]]
             there[key].update({one.annotator: one.choice for one in new})
             if new:
-                labelled.setdefault(key, []).extend(new)
+                more[key].extend(new)
+    return more
 
 
-def _imported(pairs: QuerySet[Pair]) -> dict[int, dict[str, str]]:
+def _imported(pairs: list[int]) -> dict[int, dict[str, str]]:
     there: dict[int, dict[str, str]] = defaultdict(dict)
     labels = Label.objects.filter(pair__in=pairs, source=Label.Source.IMPORT)
     for key, annotator, choice in labels.values_list("pair_id", "external_annotator", "choice"):
@@ -171,7 +174,7 @@ def _pair(batch: ImportBatch, project: Project, key: int, row: Row, now: datetim
         "",
         0,
         False,
-        False,
+        len(row.labels) >= project.overlap,  # as `claims.close_settled` would have it
         now,
     )
 

@@ -47,7 +47,7 @@ class Source:
 
 def offered() -> dict[str, bool]:
     """Which kinds of source the installation's settings allow."""
-    return {"folder": settings.ENV.datasets_folder is not None, "hub": settings.ENV.hub_datasets}
+    return {"folder": bool(settings.ENV.datasets_folder), "hub": settings.ENV.hub_datasets}
 
 
 def request(project: Project, source: Source, *, by: User | None, plan: Plan) -> ImportBatch:

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from labeling.errors import ImportRefused
 from labeling.models import Consensus, ImportBatch, Label, Pair, Project
 from labeling.readers import open_file
-from labeling.services import consensus, exports, judging, labels
+from labeling.services import claims, consensus, exports, judging, labels
 from labeling.services.checking import Plan
 from labeling.services.imports import dry_run, import_file
 from labeling.services.mapping import mapped, problems
@@ -58,6 +58,19 @@ def test_labels_reach_pairs_of_an_earlier_file_once(project: Project) -> None:
     assert (again.imported, again.duplicates, again.labels, again.rejected) == (0, 1, 1, 0)
     assert given() == {("ada", "a"), ("ben", "a")}
     assert Pair.objects.get().closed
+
+
+@pytest.mark.parametrize("overlap", [1, 2, 3])
+def test_a_pair_is_closed_when_the_files_have_brought_all_its_labels(project: Project, overlap: int) -> None:
+    project.overlap = overlap
+    project.save()
+    first = [{"annotator": "ada", "choice": "a"}, {"annotator": "ben", "choice": "b"}]
+    load(project, {**PAIR, "labels": first}, {**PAIR, "prompt": "How?"})
+    assert Pair.objects.filter(closed=True).count() == (overlap <= 2)
+    assert not claims.wrongly_closed(project).exists()
+    load(project, {**PAIR, "labels": [{"annotator": "cem", "choice": "a"}]})
+    assert Pair.objects.filter(closed=True).count() == 1
+    assert not claims.wrongly_closed(project).exists()
 
 
 def test_a_contradiction_by_the_same_annotator_is_rejected(project: Project) -> None:

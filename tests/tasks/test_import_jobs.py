@@ -269,7 +269,7 @@ def test_a_folder_is_imported_by_its_name_and_none_outside(project: Project, hom
     source = sources.Source(folder="talk")
     with pytest.raises(ImportRefused, match="TANDEM_DATASETS_FOLDER is not set"):
         sources.request(project, source, by=None, plan=Plan())
-    settings.ENV = settings.ENV.model_copy(update={"datasets_folder": home / "sets"})
+    settings.ENV = settings.ENV.model_copy(update={"datasets_folder": str(home / "sets")})
     batch = sources.request(project, source, by=None, plan=Plan())
     assert batch.bytes == len(content(12))
     import_jobs.run(batch.pk)

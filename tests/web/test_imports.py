@@ -228,7 +228,7 @@ def test_data_sets_by_name_are_offered_only_where_the_installation_allows_them(
     folder = home / "sets" / "talk"
     folder.mkdir(parents=True)
     (folder / "a.jsonl").write_text(json.dumps(PAIR))
-    settings.ENV = settings.ENV.model_copy(update={"datasets_folder": home / "sets"})
+    settings.ENV = settings.ENV.model_copy(update={"datasets_folder": str(home / "sets")})
     assert "Folder on the server" in text(as_alice.get(URL))
     response = as_alice.post(f"{URL}named/", {"folder": "talk"})
     assert response["Location"] == f"/imports/{ImportBatch.objects.get().pk}/"
