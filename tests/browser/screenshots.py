@@ -42,6 +42,13 @@ def test_pictures(open_as: OpenAs, scheme: str, size: str, viewport: dict[str, i
         "batch": f"/imports/{ImportBatch.objects.order_by('pk').last().pk}/",  # type: ignore[union-attr]
         "run": f"/runs/{TrainingRun.objects.get(state='promoted').pk}/",
         "run-live": f"/runs/{TrainingRun.objects.get(state='running').pk}/",
+        "versions": "/p/demo/versions/",
+        "changes": f"/p/demo/versions/{TrainingRun.objects.get(state='promoted').candidate_id}/changes/",
+        "connect": "/p/demo/connect/",
+        "trial": f"/trials/{scene.tried(project, maria).pk}/",
+        "datasets": "/p/demo/datasets/",
+        "tokens": "/tokens/",
+        "reference": "/api/",
         "health": "/health/",
         "nothing-here": "/p/no-such-project/",
     }
