@@ -15,17 +15,16 @@ import http.client
 import json
 import os
 import platform
-import socket
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.bench_database import own_database, statements, web_server  # noqa: E402
+
 RESULT = ROOT / "benchmarks" / "results" / "export_speed.json"
 SIZES = {"postgresql": (10_000, 100_000, 1_000_000), "sqlite": (10_000, 100_000)}
 QUERIES = ("source=human", "source=human&profile=strict", "source=judge", "source=human&format=csv")
@@ -39,20 +38,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="*", help="numbers of rows, each a project of its own")
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
-    kind = "postgresql" if options.database else "sqlite"
-    with tempfile.TemporaryDirectory() as home:
-        name = f"tandem_export_{os.getpid()}"
-        url = f"{options.database}/{name}" if options.database else f"sqlite:///{home}/tandem.sqlite3"
-        os.environ |= {"TANDEM_HOME": home, "DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "webapp.settings"}
-        os.environ |= {"TANDEM_JUDGE_BACKEND": "scripted", "TANDEM_JUDGE_MODEL": "scripted:longer"}
-        os.environ |= {"PYTHONPATH": str(ROOT), "TANDEM_LOG_LEVEL": "ERROR"}
-        if options.database:
-            _server(options.database, f"CREATE DATABASE {name}")
-        try:
-            found = measure(kind, options.rows or SIZES[kind])
-        finally:
-            if options.database:
-                _server(options.database, f"DROP DATABASE {name} WITH (FORCE)")
+    with own_database(options.database) as (kind, _):
+        found = measure(kind, options.rows or SIZES[kind])
     print(json.dumps(found, indent=2))
     known = json.loads(options.out.read_text()) if options.out.exists() else {}
     options.out.write_text(json.dumps({**known, kind: found}, indent=2) + "\n")
@@ -60,7 +47,6 @@ def main() -> None:
 
 def measure(kind: str, sizes: tuple[int, ...]) -> dict[str, Any]:
     """Fill the database, then a server for each export."""
-    sys.path.insert(0, str(ROOT))
     import django
 
     django.setup()
@@ -95,7 +81,7 @@ def measure(kind: str, sizes: tuple[int, ...]) -> dict[str, Any]:
 def _measured(size: int, query: str, secret: str) -> dict[str, Any]:
     import psutil
 
-    with _running() as (process, port):
+    with web_server() as (process, port):
         worker = psutil.Process(process.pid).children()[0]
         before = sum(worker.cpu_times()[:2])
         started = time.perf_counter()
@@ -133,30 +119,6 @@ def _fetch(port: int, path: str, secret: str) -> tuple[float, int, int]:
     return first, read, lines
 
 
-@contextmanager
-def _running() -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """The product's web server with one worker."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "gunicorn", "webapp.wsgi", "--bind", f"127.0.0.1:{port}", "--workers", "1"]
-    command += ["--worker-class", "gthread", "--threads", "8", "--log-level", "warning", "--no-control-socket"]
-    process = subprocess.Popen(command, cwd=ROOT)
-    try:
-        for _ in range(300):
-            try:
-                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-                connection.request("GET", "/healthz")
-                connection.getresponse().read()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield process, port
-    finally:
-        process.terminate()
-        process.wait()
-
-
 def _peak(pid: int) -> float:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
@@ -190,13 +152,6 @@ def _bare(kind: str, size: int) -> int:
     return round(rows / (time.perf_counter() - started))
 
 
-TEXT: Mapping[str, str] = {
-    # Text of about n characters that differs from row to row and does not compress away.
-    "postgresql": "substr(repeat(md5(n::text) || ' ' || md5((n + {salt})::text) || ' ', 10), 1, {length})",
-    "sqlite": "substr(replace(printf('%.60c', 'x'), 'x', printf('%010d ', n * 7919 + {salt})), 1, {length})",
-}
-
-
 def _fill(kind: str, sizes: tuple[int, ...]) -> str:
     """A project for each size, filled by SQL; returns a token that may read them."""
     from django.contrib.auth.models import User
@@ -217,55 +172,11 @@ def _fill(kind: str, sizes: tuple[int, ...]) -> str:
             Member.objects.bulk_create(Member(project=project, user=one, role=Member.Role.ANNOTATOR) for one in people)
             Deployment.objects.create(project=project, judge=judge, state=Deployment.State.CHAMPION, trusted=True)
             names = {"project": project.pk, "first": first, "people": PEOPLE, "judge": judge.pk}
-            for statement in _statements(kind, start, size, names):
+            for statement in statements(kind, start, size, names, done=size):
                 cursor.execute(statement)
             start += size
         cursor.execute("ANALYZE")
     return create_token(manager)
-
-
-def _statements(kind: str, start: int, size: int, names: Mapping[str, int]) -> list[str]:
-    def text(length: int, salt: int) -> str:
-        return TEXT[kind].format(length=length, salt=salt)
-
-    series = f"generate_series({start + 1}, {start + size}) AS series(n)"
-    if kind == "sqlite":
-        counted = f"SELECT {start + 1} AS n UNION ALL SELECT n + 1 FROM series WHERE n < {start + size}"
-        series = f"(WITH RECURSIVE series(n) AS ({counted}) SELECT n FROM series)"
-    true, false, now = (
-        ("TRUE", "FALSE", "now()") if kind == "postgresql" else ("1", "0", "'2026-05-01 12:30:00.123456'")
-    )
-    json_of = "::jsonb" if kind == "postgresql" else ""
-    key = {"postgresql": "md5(n::text)", "sqlite": "printf('%032d', n)"}[kind]
-    drawn = "0.02 + 0.96 * (n % 1000) / 1000.0"
-    pair = f"""INSERT INTO labeling_pair (id, project_id, external_id, prompt, response_a, response_b, model_a, model_b,
-        meta, gold, prompt_hash, content_hash, group_key, part, audit, shuffle, route_score, route_reason,
-        extra_labels, ambiguous, closed, created_at)
-        SELECT n, {names["project"]}, 'pair-' || n,
-        ('[{{"role": "user", "content": "' || {text(250, 3)} || '"}}]'){json_of}, {text(600, 1)}, {text(600, 2)},
-        'model-one', 'model-two', '{{"source": "bench"}}', '', {key}, {key}, {key},
-        CASE WHEN n % 4 = 0 THEN 'gate' ELSE '' END, {false}, n, 0, '', 0, {false}, {true}, {now} FROM {series}"""
-    claim = f"""INSERT INTO labeling_claim (id, pair_id, annotator_id, slot, slots, swapped, state, expires_at, ahead,
-        skip_reason, reason, created_at)
-        SELECT n, n, {names["first"]} + n % {names["people"]}, 0, 1, n % 2 = 0, 'done', {now}, {false}, '', '', {now}
-        FROM {series}"""
-    label = f"""INSERT INTO labeling_label (id, pair_id, claim_id, annotator_id, external_annotator, source, choice,
-        final_choice, criteria, highlights, comment, seconds, too_fast, blind, withdrawn, created_at)
-        SELECT n, n, n, {names["first"]} + n % {names["people"]}, '', 'claim',
-        CASE WHEN n % 3 = 0 THEN 'a' ELSE 'b' END,
-        'b', '{{}}', '[]', '', 7.25, {false}, {true}, {false}, {now} FROM {series}"""
-    judgement = f"""INSERT INTO labeling_judgement (id, pair_id, judge_id, method, p_a, p_a_straight, p_a_swapped,
-        consistent, votes_a, votes_b, samples, unparsed, tokens, seconds, created_at)
-        SELECT n, n, {names["judge"]}, 'score', {drawn}, {drawn}, {drawn}, {true}, 1, 1, 2, 0, 500, 0.1, {now}
-        FROM {series}"""
-    return [pair, claim, label, judgement]
-
-
-def _server(url: str, statement: str) -> None:
-    import psycopg
-
-    with psycopg.connect(f"{url}/postgres", autocommit=True) as server:
-        server.execute(statement)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ import platform
 import random
 import resource
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +25,10 @@ from typing import Any
 from unittest.mock import patch
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.bench_database import own_database  # noqa: E402
+
 RESULT = ROOT / "benchmarks" / "results" / "import_speed.json"
 PROMPT, RESPONSE = 250, 600
 WORDS = ("river", "stone", "lamp", "under", "quiet", "garden", "letter", "morning", "paper", "window", "carry")
@@ -38,19 +41,8 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3, help="of several runs the median counts")
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
-    kind = "postgresql" if options.database else "sqlite"
-    with tempfile.TemporaryDirectory() as home:
-        name = f"tandem_import_{os.getpid()}"
-        url = f"{options.database}/{name}" if options.database else f"sqlite:///{home}/tandem.sqlite3"
-        os.environ |= {"TANDEM_HOME": home, "DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "webapp.settings"}
-        os.environ |= {"TANDEM_JUDGE_BACKEND": "scripted", "TANDEM_JUDGE_MODEL": "scripted:longer"}
-        if options.database:
-            _server(options.database, f"CREATE DATABASE {name}")
-        try:
-            found = measure(pairs=options.pairs, repeat=options.repeat, folder=Path(home))
-        finally:
-            if options.database:
-                _server(options.database, f"DROP DATABASE {name} WITH (FORCE)")
+    with own_database(options.database) as (kind, home):
+        found = measure(pairs=options.pairs, repeat=options.repeat, folder=home)
     print(json.dumps(found, indent=2))
     known = json.loads(options.out.read_text()) if options.out.exists() else {}
     options.out.write_text(json.dumps({**known, kind: found}, indent=2) + "\n")
@@ -58,7 +50,6 @@ def main() -> None:
 
 def measure(*, pairs: int, repeat: int, folder: Path) -> dict[str, Any]:
     """Every figure, of a file without labels and of one with two on each pair."""
-    sys.path.insert(0, str(ROOT))
     import django
 
     django.setup()
@@ -171,13 +162,6 @@ def _lines(pairs: int, labels: int) -> Iterator[bytes]:
 
 def _text(draw: random.Random, length: int) -> str:
     return " ".join(draw.choices(WORDS, k=length // 4))[:length].ljust(length, ".")
-
-
-def _server(url: str, statement: str) -> None:
-    import psycopg
-
-    with psycopg.connect(f"{url}/postgres", autocommit=True) as connection:
-        connection.execute(statement)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,15 @@ import platform
 import random
 import statistics
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.bench_database import own_database  # noqa: E402
+
 TRANSACTION = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE")
 MODELS = ("gpt-4-0613", "vicuna-13b-v1.3", "claude-2", "llama-2-70b-chat", "mistral-7b", "zephyr-7b", "qwen-14b")
 WORDS = (
@@ -44,18 +47,8 @@ def main() -> None:
     parser.add_argument("--commits", type=int, default=400)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as home:
-        name = f"tandem_bench_{os.getpid()}"
-        url = f"{options.database}/{name}" if options.database else f"sqlite:///{home}/tandem.sqlite3"
-        os.environ |= {"TANDEM_HOME": home, "DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "webapp.settings"}
-        os.environ["TANDEM_JUDGE_BACKEND"], os.environ["TANDEM_JUDGE_MODEL"] = "scripted", "scripted:longer"
-        if options.database:
-            _server(options.database, f"CREATE DATABASE {name}")
-        try:
-            found = measure(pairs=options.pairs, commits=options.commits)
-        finally:
-            if options.database:
-                _server(options.database, f"DROP DATABASE {name} WITH (FORCE)")
+    with own_database(options.database):
+        found = measure(pairs=options.pairs, commits=options.commits)
     print(json.dumps(found, indent=2))
     if options.out:
         known = json.loads(options.out.read_text()) if options.out.exists() else {}
@@ -64,7 +57,6 @@ def main() -> None:
 
 def measure(*, pairs: int, commits: int) -> dict[str, Any]:
     """Fill the database and send the commits."""
-    sys.path.insert(0, str(ROOT))
     import django
 
     django.setup()
@@ -173,13 +165,6 @@ def _fill(pairs: int) -> Any:
             for claim in claims
         )
     return project
-
-
-def _server(url: str, statement: str) -> None:
-    import psycopg
-
-    with psycopg.connect(f"{url}/postgres", autocommit=True) as server:
-        server.execute(statement)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.core.exceptions import PermissionDenied
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import CharField, Exists, OuterRef, QuerySet
 from django.http import Http404
 
+from labeling.compiled import Compiled, Slot
 from labeling.models import (
     Claim,
     DatasetVersion,
@@ -30,8 +31,11 @@ def role_in(user: AnyUser, project: Project) -> Role | None:
         return None
     if user.is_superuser:
         return Role.MANAGER
-    member = Member.objects.filter(project=project, user=user).first()
+    member = _MEMBER.first(project=project.pk, user=user.pk)
     return Role(member.role) if member else None
+
+
+_MEMBER = Compiled(lambda: Member.objects.filter(project=Slot("project"), user=Slot("user")))
 
 
 def may(user: AnyUser, project: Project, role: Role) -> bool:
@@ -59,24 +63,36 @@ def adjudicated_by(user: AnyUser) -> QuerySet[Project]:
 
 
 def project_for(user: AnyUser, slug: str, *, role: Role = Role.ANNOTATOR) -> Project:
-    project = Project.objects.filter(slug=slug).first()
+    project = _BY_SLUG.first(slug=slug)
     if project is None:
         raise Http404("no such project")
     return _checked(user, project, role)
 
 
+_BY_SLUG = Compiled(lambda: Project.objects.filter(slug=Slot("slug", CharField())))
+
+
 def claim_for(user: AnyUser, claim_id: int) -> Claim:
     """One of the user's own claims; the user's keys, which the next pair is shown with, come in the same query."""
-    member = Member.objects.filter(project=OuterRef("pair__project"), user=OuterRef("annotator"))
-    own = Claim.objects.select_related("pair__project", "label", "annotator__key_map")
-    claim = own.filter(pk=claim_id, annotator_id=user.pk).annotate(may_label=Exists(member)).first()
+    claim = _OWN_CLAIM.first(claim=claim_id, user=user.pk)
     if claim is None:
         raise Http404("no such claim")
     if isinstance(user, User):
         User.key_map.related.set_cached_value(user, getattr(claim.annotator, "key_map", None))
-    if not claim.may_label:  # the sending of a verdict is spared a query of its own
+    if not getattr(claim, "may_label", False):  # the sending of a verdict is spared a query of its own
         _checked(user, claim.pair.project, Role.ANNOTATOR)
     return claim
+
+
+_OWN_CLAIM = Compiled(
+    lambda: (
+        Claim.objects.select_related("pair__project", "label", "annotator__key_map")
+        .filter(pk=Slot("claim"), annotator=Slot("user"))
+        .annotate(
+            may_label=Exists(Member.objects.filter(project=OuterRef("pair__project"), user=OuterRef("annotator")))
+        )
+    )
+)
 
 
 def label_for(user: AnyUser, label_id: int) -> Label:

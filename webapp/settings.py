@@ -122,17 +122,11 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024
 
 API_REQUESTS_PER_MINUTE = 12_000
 """Of one token. Counted in the broker's Redis, which all web processes share; where none is known, in each alone."""
-_store = redis_url(ENV) if ENV.redis_url or (ENV.home / "redis_url").exists() else ""
+_broker = redis_url(ENV) if ENV.redis_url or (ENV.home / "redis_url").exists() else ""
+API_COUNTS_URL = _broker if _broker.startswith(("redis://", "rediss://", "unix://")) else ""
 CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
     "limits": {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
-        "LOCATION": _store,
-        "KEY_PREFIX": "tandem:limits",
-        "OPTIONS": {"socket_connect_timeout": 0.2, "socket_timeout": 0.5},
-    }
-    if _store.startswith(("redis://", "rediss://", "unix://"))
-    else {
         "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
         "LOCATION": "limits",
         "OPTIONS": {"MAX_ENTRIES": 100_000},

@@ -1,24 +1,32 @@
 """Bearer tokens: `Authorization: Bearer tandem_…`."""
 
+from typing import Any
+
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model, QuerySet
+from django.db.models import Model
 from django.http import Http404, HttpRequest
 from ninja.security import HttpBearer
 
 from labeling.api import limits
+from labeling.compiled import Compiled, Slot
 from labeling.models import ApiToken, Claim, DatasetVersion, ImportBatch, TrainingRun
 from labeling.services.tokens import owner_of
 
 RANK: dict[str, int] = {ApiToken.Scope.READ: 0, ApiToken.Scope.LABEL: 1, ApiToken.Scope.MANAGE: 2}
 
-OF_PROJECT: dict[str, tuple[QuerySet[Model], str]] = {
-    "run_id": (TrainingRun.objects.all(), "project"),
-    "batch_id": (ImportBatch.objects.all(), "project"),
-    "dataset_id": (DatasetVersion.objects.all(), "project"),
-    "claim_id": (Claim.objects.all(), "pair__project"),
+
+def _of_project(rows: type[Model], path: str = "project") -> Compiled[Any]:
+    return Compiled(lambda: rows._default_manager.filter(**{"pk": Slot("row"), path: Slot("project")}).only("pk"))
+
+
+OF_PROJECT = {
+    "run_id": _of_project(TrainingRun),
+    "batch_id": _of_project(ImportBatch),
+    "dataset_id": _of_project(DatasetVersion),
+    "claim_id": _of_project(Claim, "pair__project"),
 }
-"""By the name of an address's part: the rows that it names, and how they are of a project."""
+"""By the name of an address's part: the row that it names, if it is of the project."""
 
 
 class BearerToken(HttpBearer):
@@ -61,6 +69,5 @@ def _within(token: ApiToken, request: HttpRequest) -> bool:
         return token.project is not None and token.project.slug == named["slug"]
     for name, value in named.items():
         if name in OF_PROJECT:
-            rows, path = OF_PROJECT[name]
-            return str(value).isdecimal() and rows.filter(**{"pk": int(value), path: token.project_id}).exists()
+            return str(value).isdecimal() and bool(OF_PROJECT[name].fetch(row=int(value), project=token.project_id))
     return False

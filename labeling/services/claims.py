@@ -3,6 +3,7 @@
 import random
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -12,6 +13,7 @@ from django.db.models.functions import Coalesce
 from django.db.models.lookups import GreaterThanOrEqual
 from django.utils import timezone
 
+from labeling.compiled import Compiled, CompiledUpdate, Slot
 from labeling.errors import ClaimGone
 from labeling.models import Claim, Consensus, Label, Pair, Project
 
@@ -56,13 +58,18 @@ def next_claim(project: Project, *, annotator: User, held: Collection[int] = (),
 
 def _live(project: Project, annotator: User, held: Collection[int]) -> Claim | None:
     """What was shown comes before what waits; after an undo the claim touched last."""
-    live = Claim.objects.select_related("pair", "label").filter(
-        annotator=annotator, pair__project=project, state=Claim.State.LIVE
-    )
-    found = sorted(live.exclude(pk__in=held), key=_turn)
-    for claim in found:
+    found = sorted(_LIVE.fetch(annotator=annotator.pk, project=project.pk), key=_turn)
+    claim = next((one for one in found if one.pk not in held), None)
+    if claim is not None:
         claim.pair.project = project
-    return found[0] if found else None
+    return claim
+
+
+_LIVE = Compiled(
+    lambda: Claim.objects.select_related("pair", "label").filter(
+        annotator=Slot("annotator"), pair__project=Slot("project"), state=Claim.State.LIVE
+    )
+)
 
 
 def _turn(claim: Claim) -> tuple[bool, float]:
@@ -151,12 +158,22 @@ def close_settled(pairs: QuerySet[Pair], *, overlap: int) -> int:
     return pairs.update(closed=_settled(overlap))
 
 
+def close_if_settled(pair_id: int, *, overlap: int) -> None:
+    """Bring ``closed`` of one pair up to date with its labels."""
+    _CLOSE(pair=pair_id, overlap=overlap)
+
+
+_CLOSE = CompiledUpdate(
+    lambda: (Pair.objects.filter(pk=Slot("pair")), {"closed": _settled(Slot("overlap", IntegerField()))})
+)
+
+
 def wrongly_closed(project: Project) -> QuerySet[Pair]:
     """Pairs whose ``closed`` is not what their labels say. None, unless rows were changed behind the services."""
     return Pair.objects.filter(project=project).annotate(settled=_settled(project.overlap)).exclude(closed=F("settled"))
 
 
-def _settled(overlap: int) -> Case:
+def _settled(overlap: int | Slot) -> Case:
     """Whether a pair needs nobody any more: settled, labelled by the judge alone, or with all its labels."""
     of_pair = OuterRef("pk")
     done = Claim.objects.filter(pair=of_pair, state=Claim.State.DONE)
@@ -181,6 +198,10 @@ def expire_claims(*, project: Project | None = None) -> int:
 
 def open_pairs_of(project: Project, annotator: User) -> QuerySet[Pair]:
     """Pairs with a free slot that this annotator has neither held nor skipped (an expired lease may return)."""
+    return _open_pairs(project.pk, annotator.pk, project.overlap)
+
+
+def _open_pairs(project: int | Slot, annotator: int | Slot, overlap: int | Slot) -> QuerySet[Pair]:
     of_pair = Claim.objects.filter(pair=OuterRef("pk"))
     own = of_pair.filter(annotator=annotator).exclude(state=Claim.State.EXPIRED)
     held = of_pair.filter(state__in=Claim.HELD)
@@ -189,7 +210,7 @@ def open_pairs_of(project: Project, annotator: User) -> QuerySet[Pair]:
         Pair.objects.filter(project=project, closed=False)
         .filter(~Exists(own))
         .annotate(taken=_count(held) + _count(imported), own_expired=Exists(of_pair.filter(annotator=annotator)))
-        .filter(taken__lt=F("extra_labels") + project.overlap)
+        .filter(taken__lt=F("extra_labels") + overlap)
     )
 
 
@@ -201,22 +222,26 @@ def _count(rows: QuerySet[Claim] | QuerySet[Label]) -> Coalesce:
 
 def _candidates(project: Project, annotator: User) -> list[Pair]:
     """The next open pairs; a gold question first where one is due."""
-    found = open_pairs_of(project, annotator)
     if project.gold_every and _gold_is_due(project, annotator):
-        gold = list(found.exclude(gold="").order_by("shuffle", "pk")[:CANDIDATES])
+        gold = _next_pairs(_GOLD, project, annotator)
         if gold:
             return gold
     if project.routing == Project.Routing.RANDOM:
-        return _in_random_order(found, project, annotator)
+        return _in_random_order(_ANY, project, annotator)
     for lane in _lanes(project):
         if lane is ROUTED:
-            routed = found.filter(ROUTED).order_by("-route_score", "shuffle", "pk")
-            pairs = _first_then_any(list(routed[:CANDIDATES]))
+            pairs = _first_then_any(_next_pairs(lane, project, annotator))
         else:
-            pairs = _in_random_order(found.filter(lane), project, annotator)
+            pairs = _in_random_order(lane, project, annotator)
         if pairs:
             return pairs
     return []
+
+
+def _next_pairs(lane: Q, project: Project, annotator: User, *, place: int = 0) -> list[Pair]:
+    """The next open pairs of a lane; of those in random order from this place on."""
+    compiled = _NEXT[id(lane)]
+    return compiled.fetch(project=project.pk, annotator=annotator.pk, overlap=project.overlap, place=place)
 
 
 def _lanes(project: Project) -> list[Q]:
@@ -228,16 +253,26 @@ def _lanes(project: Project) -> list[Q]:
     return [drawn, ROUTED, *last] if first else [ROUTED, drawn, *last]
 
 
-def _in_random_order(found: QuerySet[Pair], project: Project, annotator: User) -> list[Pair]:
+def _in_random_order(lane: Q, project: Project, annotator: User) -> list[Pair]:
     """The next pairs of these in the project's random order; where many label each, from the annotator's place on."""
-    found = found.order_by("shuffle", "pk")
     if project.overlap > 1:
         last = Claim.objects.filter(annotator=annotator, pair__project=project, reason__in=(HOLDOUT, AUDIT, RANDOM))
         place = last.order_by("-pk").values_list("pair__shuffle", flat=True).first()
-        further = list(found.filter(shuffle__gte=place)[:CANDIDATES]) if place is not None else []
+        further = _next_pairs(lane, project, annotator, place=place) if place is not None else []
         if further:
             return _first_then_any(further)
-    return _first_then_any(list(found[:CANDIDATES]))
+    return _first_then_any(_next_pairs(lane, project, annotator))
+
+
+def _ask_for(lane: Q) -> QuerySet[Pair]:
+    found = _open_pairs(Slot("project"), Slot("annotator"), Slot("overlap", IntegerField())).filter(lane)
+    if lane is ROUTED:
+        return found.order_by("-route_score", "shuffle", "pk")[:CANDIDATES]
+    return found.filter(shuffle__gte=Slot("place")).order_by("shuffle", "pk")[:CANDIDATES]
+
+
+_ANY, _GOLD = Q(), ~Q(gold="")
+_NEXT = {id(lane): Compiled(partial(_ask_for, lane)) for lane in (DRAWN, HELD_OUT, AUDITED, ROUTED, _ANY, _GOLD)}
 
 
 def _first_then_any(pairs: list[Pair]) -> list[Pair]:

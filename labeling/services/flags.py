@@ -26,7 +26,7 @@ from labeling.models import (
 )
 from labeling.models.labels import Choice
 from labeling.services import audit, consensus, trust
-from labeling.services.claims import close_settled
+from labeling.services.claims import close_if_settled
 from labeling.services.judging import champion_of
 
 SURE = 0.6
@@ -301,6 +301,6 @@ def _change(pair: Pair, **fields: bool | int) -> None:
     for name, value in fields.items():
         setattr(pair, name, value)
     consensus.refresh(pair)
-    close_settled(Pair.objects.filter(pk=pair.pk), overlap=pair.project.overlap)
+    close_if_settled(pair.pk, overlap=pair.project.overlap)
     pair.refresh_from_db(fields=["closed"])
     jobs.enqueue(jobs.REFRESH_PAIRS, pair_ids=[pair.pk])

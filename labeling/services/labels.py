@@ -13,8 +13,8 @@ from django.utils import timezone
 
 from labeling import jobs
 from labeling.errors import ClaimGone, LabelingError, NothingToUndo
-from labeling.models import Claim, Label, LabelRevision, Pair, Project
-from labeling.services.claims import SEEN, close_settled, expiry, take_back
+from labeling.models import Claim, Label, LabelRevision, Project
+from labeling.services.claims import SEEN, close_if_settled, expiry, take_back
 
 Shown = Literal["left", "right", "tie", "both_bad"]
 
@@ -71,7 +71,7 @@ def commit_label(
             ):
                 return _label_that_stands(claim)
             label = _save(claim, stored, strength, given, idempotency_key)
-            close_settled(Pair.objects.filter(pk=claim.pair_id), overlap=claim.pair.project.overlap)
+            close_if_settled(claim.pair_id, overlap=claim.pair.project.overlap)
             jobs.enqueue(jobs.REFRESH_PAIRS, pair_ids=[claim.pair_id])
     except IntegrityError:
         if idempotency_key and Label.objects.filter(idempotency_key=idempotency_key).exclude(claim=claim).exists():
@@ -140,7 +140,7 @@ def _take_label_back(label: Label, *, by: User, overlap: int) -> Claim:
     if not reopened.update(state=Claim.State.LIVE, expires_at=expiry()):
         raise NothingToUndo
     _revision(label, LabelRevision.Kind.UNDO, after="", by=by)
-    close_settled(Pair.objects.filter(pk=label.pair_id), overlap=overlap)
+    close_if_settled(label.pair_id, overlap=overlap)
     jobs.enqueue(jobs.REFRESH_PAIRS, pair_ids=[label.pair_id])
     return label.claim
 

@@ -6,9 +6,10 @@ from datetime import timedelta
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import CharField, DateTimeField, Q, QuerySet
 from django.utils import timezone
 
+from labeling.compiled import Compiled, Slot
 from labeling.models import ApiToken, Project
 from labeling.services import audit
 
@@ -58,15 +59,19 @@ def revoke(token: ApiToken, *, by: User) -> bool:
 def owner_of(secret: str) -> ApiToken | None:
     """The valid token with this secret, its last use noted; None if unknown, expired, revoked or its owner inactive."""
     now = timezone.now()
-    token = (
-        ApiToken.objects.select_related("owner")
-        .filter(sha256=_sha256(secret), revoked_at=None, owner__is_active=True)
-        .filter(Q(expires_at=None) | Q(expires_at__gt=now))
-        .first()
-    )
+    token = _VALID.first(sha256=_sha256(secret), now=now)
     if token is not None and (token.last_used_at is None or token.last_used_at < now - NOTED_EVERY):
         ApiToken.objects.filter(pk=token.pk).update(last_used_at=now)
     return token
+
+
+_VALID = Compiled(
+    lambda: (
+        ApiToken.objects.select_related("owner", "project")
+        .filter(sha256=Slot("sha256", CharField()), revoked_at=None, owner__is_active=True)
+        .filter(Q(expires_at=None) | Q(expires_at__gt=Slot("now", DateTimeField())))
+    )
+)
 
 
 def _sha256(secret: str) -> str:

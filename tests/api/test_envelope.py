@@ -71,17 +71,6 @@ def test_a_minute_later_all_requests_are_there_again(
     assert api.get("/projects").status_code == 200
 
 
-def redis_limits(settings: Any, url: str) -> None:
-    settings.CACHES = {
-        **settings.CACHES,
-        "limits": {
-            "BACKEND": "django.core.cache.backends.redis.RedisCache",
-            "LOCATION": url,
-            "OPTIONS": {"socket_connect_timeout": 0.2},
-        },
-    }
-
-
 @pytest.fixture
 def valkey(tmp_path: Path) -> Iterator[str]:
     server = ValkeyServer(data_dir=tmp_path / "valkey")
@@ -91,13 +80,13 @@ def valkey(tmp_path: Path) -> Iterator[str]:
 
 
 def test_all_processes_count_in_the_brokers_redis(api: Caller, project: Project, settings: Any, valkey: str) -> None:
-    redis_limits(settings, valkey)
+    settings.API_COUNTS_URL = valkey
     settings.API_REQUESTS_PER_MINUTE = 2
     assert [api.get("/projects").status_code for _ in range(3)] == [200, 200, 429]
 
 
 def test_a_store_that_is_gone_limits_nobody(api: Caller, project: Project, settings: Any) -> None:
-    redis_limits(settings, "redis://127.0.0.1:1/0")
+    settings.API_COUNTS_URL = "redis://127.0.0.1:1/0"
     settings.API_REQUESTS_PER_MINUTE = 1
     answers = [api.get("/projects") for _ in range(2)]
     assert [answer.status_code for answer in answers] == [200, 200]

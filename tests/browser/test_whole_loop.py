@@ -94,6 +94,7 @@ def test_label_retrain_and_export(tandem: Start, page: Page) -> None:
     page.get_by_role("link", name="Demo: everyday questions", exact=True).click()
     expect(page.locator("#pulse")).to_contain_text("not trusted yet")
 
+    page.wait_for_load_state()  # keys are read once the page's scripts have run
     page.keyboard.press("l")
     page.wait_for_url("**/p/demo/label/")
     ready(page)

@@ -93,7 +93,9 @@ def test_a_real_beat_fires_a_real_run_which_survives_its_worker(stack: Stack) ->
 def _demo_project(home: Path) -> Project:
     """Ninety labelled pairs of the demo, under a policy that asks for a run at once."""
     ensure_converted(home, progress=print)
-    project = ProjectFactory.create(slug="demo", holdout_share=0.4, samples_per_order=0, retrain_after=50)
+    project = ProjectFactory.create(
+        slug="demo", holdout_share=0.4, samples_per_order=0, retrain_after=50, retrain_method="genrm"
+    )
     judge = JudgeVersionFactory.create(
         backend="transformers", base_model="embedded-base", weights="judges/embedded-base"
     )
