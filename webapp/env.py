@@ -55,6 +55,7 @@ class Env(BaseSettings):
         default="", description="folder on this server from which managers import data sets; empty: none"
     )
     hub_datasets: bool = Field(default=False, description="managers may import data sets by their name on the hub")
+    api_requests: int = Field(default=12_000, ge=1, description="requests a minute that a token of the API may make")
     lease_seconds: int = Field(default=600, ge=5, description="how long a pair stays with an annotator unrenewed")
     reserve_seconds: int = Field(default=120, ge=5, description="how long a pair waits in a browser, not yet shown")
     judge_lease_seconds: int = Field(default=120, ge=2, description="how long a chunk stays with a judge worker")

@@ -120,7 +120,7 @@ STORAGES = {
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024
 
-API_REQUESTS_PER_MINUTE = 12_000
+API_REQUESTS_PER_MINUTE = ENV.api_requests
 """Of one token. Counted in the broker's Redis, which all web processes share; where none is known, in each alone."""
 _broker = redis_url(ENV) if ENV.redis_url or (ENV.home / "redis_url").exists() else ""
 API_COUNTS_URL = _broker if _broker.startswith(("redis://", "rediss://", "unix://")) else ""

@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
 
-from labeling.models import Label, Member, Pair
+from labeling.models import Label, Member, Pair, Project
 from labeling.services.tokens import create_token
 from tests.factories import ProjectFactory
 from tests.resilience.conftest import database_url
@@ -139,6 +140,31 @@ def test_a_stream_of_unknown_length_is_imported(gunicorn: str, secret: str) -> N
     answer = httpx2.post(f"{gunicorn}/api/v1/projects/stories/pairs", content=pieces, headers=headers, timeout=60)
     assert (answer.status_code, answer.json()["imported"]) == (201, 100)
     assert Pair.objects.count() == 100
+
+
+def test_no_pair_is_handed_to_two_people(gunicorn: str, secret: str) -> None:
+    """Eight people take and label at once, until nothing is left."""
+    assert ask(gunicorn, secret, "POST", "/projects/stories/pairs", lines(60))[0] == 201
+    project = Project.objects.get(slug="stories")
+    people = User.objects.bulk_create(User(username=f"person-{number}") for number in range(8))
+    Member.objects.bulk_create(Member(project=project, user=one, role=Member.Role.ANNOTATOR) for one in people)
+
+    def work(own: str) -> list[int]:
+        handed: list[int] = []
+        while True:
+            status, _, claim = ask(gunicorn, own, "POST", "/projects/stories/claims", {})
+            if status == 204:
+                return handed
+            assert status == 201, claim
+            handed.append(claim["pair"]["id"])
+            body = {"choice": "left", "seconds": 3}
+            assert ask(gunicorn, own, "POST", f"/claims/{claim['id']}/label", body)[0] == 201
+
+    secrets = [create_token(one, scope="label", project=project) for one in people]
+    with ThreadPoolExecutor(len(secrets)) as pool:
+        handed = [pair for pairs in pool.map(work, secrets) for pair in pairs]
+    assert sorted(handed) == list(Pair.objects.order_by("pk").values_list("pk", flat=True))
+    assert Label.objects.count() == 60
 
 
 def test_without_a_judge_worker_a_call_waits_no_longer_than_asked(gunicorn: str, secret: str) -> None:
