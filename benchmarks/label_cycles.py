@@ -175,6 +175,7 @@ def clients(port: int, slug: str, seconds: float) -> None:
     def work(secret: str) -> None:
         ask = Client(port, secret)
         pairs.extend(ask.cycle(slug) for _ in range(WARM))
+        ask.connection.close()  # the server would give up one that is idle so long; the next request opens another
         gate.wait()
         gate.wait()
         end = time.perf_counter() + seconds
