@@ -2,7 +2,7 @@
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.core.exceptions import PermissionDenied
-from django.db.models import CharField, Exists, OuterRef, QuerySet
+from django.db.models import CharField, Exists, OuterRef, QuerySet, Subquery
 from django.http import Http404
 
 from labeling.compiled import Compiled, Slot
@@ -63,13 +63,17 @@ def adjudicated_by(user: AnyUser) -> QuerySet[Project]:
 
 
 def project_for(user: AnyUser, slug: str, *, role: Role = Role.ANNOTATOR) -> Project:
-    project = _BY_SLUG.first(slug=slug)
+    project = _BY_SLUG.first(slug=slug, user=user.pk)
     if project is None:
         raise Http404("no such project")
-    return _checked(user, project, role)
+    return _checked(user, project, role, member=getattr(project, "own_role", None))
 
 
-_BY_SLUG = Compiled(lambda: Project.objects.filter(slug=Slot("slug", CharField())))
+_BY_SLUG = Compiled(
+    lambda: Project.objects.filter(slug=Slot("slug", CharField())).annotate(
+        own_role=Subquery(Member.objects.filter(project=OuterRef("pk"), user=Slot("user")).values("role")[:1])
+    )
+)
 
 
 def claim_for(user: AnyUser, claim_id: int) -> Claim:
@@ -169,8 +173,10 @@ def dataset_for(user: AnyUser, dataset_id: int) -> DatasetVersion:
     return dataset
 
 
-def _checked(user: AnyUser, project: Project, role: Role) -> Project:
-    own = role_in(user, project)
+def _checked(user: AnyUser, project: Project, role: Role, *, member: str | None = None) -> Project:
+    """The project, if the user has the role in it; ``member`` is their membership's, where that is known already."""
+    usual = isinstance(user, User) and user.is_active and not user.is_superuser
+    own = Role(member) if member and usual else role_in(user, project)
     if own is None:
         raise Http404("no such project")
     if RANK[own] < RANK[role]:

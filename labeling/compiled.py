@@ -1,10 +1,12 @@
 """Queries that are sent with every label, built once: Django writes the SQL, later only the values change.
 
-Building and compiling a query takes Django longer than the database needs to answer it. A `Slot` stands for a value
-where the query is written; everything else in it must be the same each time.
+Building and compiling a query takes Django longer than the database needs to answer it, and planning takes PostgreSQL
+longer than the rest; so there it is a prepared statement too. A `Slot` stands for a value where the query is written;
+everything else in it must be the same each time.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -50,6 +52,22 @@ class _Built:
         )
 
 
+@contextmanager
+def _cursor(connection: Any) -> Iterator[Any]:
+    """A cursor; on PostgreSQL one that sends the values apart, so that a statement is planned once for a connection."""
+    if connection.vendor != "postgresql" or connection.queries_logged:  # a logged query names its values
+        with connection.cursor() as plain:
+            yield plain
+        return
+    from django.db.backends.postgresql import base
+
+    binding: Any = base.ServerBindingCursor
+    connection.close_if_health_check_failed()
+    connection.ensure_connection()
+    with connection.make_cursor(binding(connection.connection)) as cursor:
+        yield cursor
+
+
 class Compiled(Generic[M]):
     """A query with slots. Its SQL is built when it is first sent, and kept as long as the process runs."""
 
@@ -70,12 +88,15 @@ class Compiled(Generic[M]):
         """The rows for these values of the slots. Raises KeyError for a slot without one."""
         built, connection = self._built, connections[DEFAULT_DB_ALIAS]
         try:
-            answer = built.sql, built.filled(values, connection)
+            parameters = built.filled(values, connection)
         except EmptyResultSet:
             return []
+        with _cursor(connection) as cursor:
+            cursor.execute(built.sql, parameters)
+            rows = cursor.fetchall()
         compiler = copy(built.compiler)
         compiler.connection = connection
-        compiler.as_sql = lambda *_args, **_kwargs: answer  # type: ignore[method-assign]
+        compiler.execute_sql = lambda *_args, **_kwargs: [rows]  # type: ignore[assignment, method-assign]
         asked = self._queryset.all()
         asked.query.get_compiler = lambda *_args, **_kwargs: compiler  # type: ignore[method-assign]
         return list(asked)
@@ -103,7 +124,7 @@ class CompiledUpdate:
     def __call__(self, **values: object) -> int:
         """Send it with these values of the slots; how many rows it wrote. Raises KeyError for a slot without one."""
         connection = connections[DEFAULT_DB_ALIAS]
-        with connection.cursor() as cursor:
+        with _cursor(connection) as cursor:
             cursor.execute(self._built.sql, self._built.filled(values, connection))
             written: int = cursor.rowcount
         return written

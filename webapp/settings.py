@@ -40,19 +40,19 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "webapp.middleware.StaticFiles",
     "django.middleware.gzip.GZipMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "webapp.middleware.Sessions",
     "django.middleware.common.CommonMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "webapp.middleware.Csrf",
+    "webapp.middleware.SignedIn",
     "django_structlog.middlewares.RequestMiddleware",
     "labeling.api.envelope.envelope",
-    "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "csp.middleware.CSPMiddleware",
-    "django_htmx.middleware.HtmxMiddleware",
-    "axes.middleware.AxesMiddleware",
+    "webapp.middleware.Messages",
+    "webapp.middleware.NoFrames",
+    "webapp.middleware.ContentPolicy",
+    "webapp.middleware.Htmx",
+    "webapp.middleware.FailedLogins",
 ]
 
 ROOT_URLCONF = "webapp.urls"
@@ -85,6 +85,9 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = False
     # A file as in earnest: the usual in-memory test database locks whole tables between threads.
     DATABASES["default"]["TEST"] = {"NAME": str(HOME / "test.sqlite3")}
+elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+    # Statements that are sent with their values apart (`labeling.compiled`) are prepared at once.
+    DATABASES["default"].setdefault("OPTIONS", {}).setdefault("prepare_threshold", 0)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTHENTICATION_BACKENDS = [

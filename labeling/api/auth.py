@@ -8,6 +8,7 @@ from django.db.models import Model
 from django.http import Http404, HttpRequest
 from ninja.security import HttpBearer
 
+from labeling import access
 from labeling.api import limits
 from labeling.compiled import Compiled, Slot
 from labeling.models import ApiToken, Claim, DatasetVersion, ImportBatch, TrainingRun
@@ -16,15 +17,14 @@ from labeling.services.tokens import owner_of
 RANK: dict[str, int] = {ApiToken.Scope.READ: 0, ApiToken.Scope.LABEL: 1, ApiToken.Scope.MANAGE: 2}
 
 
-def _of_project(rows: type[Model], path: str = "project") -> Compiled[Any]:
-    return Compiled(lambda: rows._default_manager.filter(**{"pk": Slot("row"), path: Slot("project")}).only("pk"))
+def _of_project(rows: type[Model]) -> Compiled[Any]:
+    return Compiled(lambda: rows._default_manager.filter(pk=Slot("row"), project=Slot("project")).only("pk"))
 
 
 OF_PROJECT = {
     "run_id": _of_project(TrainingRun),
     "batch_id": _of_project(ImportBatch),
     "dataset_id": _of_project(DatasetVersion),
-    "claim_id": _of_project(Claim, "pair__project"),
 }
 """By the name of an address's part: the row that it names, if it is of the project."""
 
@@ -60,6 +60,15 @@ def user_of(request: HttpRequest, *, scope: ApiToken.Scope = ApiToken.Scope.READ
     return token.owner
 
 
+def claim_of(request: HttpRequest, claim_id: int) -> Claim:
+    """One of the claims of the token's owner. Raises Http404, for one outside the token's project too."""
+    claim = access.claim_for(user_of(request, scope=ApiToken.Scope.LABEL), claim_id)
+    token = token_of(request)
+    if token.project_id is not None and token.project_id != claim.pair.project_id:
+        raise Http404("no such claim")
+    return claim
+
+
 def _within(token: ApiToken, request: HttpRequest) -> bool:
     """Whether the address is of the token's own project. One that names nothing known is of no project."""
     named = request.resolver_match.kwargs if request.resolver_match else {}
@@ -67,6 +76,8 @@ def _within(token: ApiToken, request: HttpRequest) -> bool:
         return True  # the list of projects, which shows this one alone
     if "slug" in named:
         return token.project is not None and token.project.slug == named["slug"]
+    if "claim_id" in named:
+        return True  # asked when the claim is read, by `claim_of`: labelling is spared a query
     for name, value in named.items():
         if name in OF_PROJECT:
             return str(value).isdecimal() and bool(OF_PROJECT[name].fetch(row=int(value), project=token.project_id))

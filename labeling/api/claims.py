@@ -9,7 +9,7 @@ from ninja import Field, Header, Router, Schema, Status
 from pydantic import ConfigDict, StringConstraints
 
 from labeling import access, queries
-from labeling.api.auth import user_of
+from labeling.api.auth import claim_of, user_of
 from labeling.api.fields import WHOLE, Comment, Key, Sent, Turn
 from labeling.api.problems import Invalid
 from labeling.errors import LabelingError
@@ -130,8 +130,8 @@ def label_claim(request: HttpRequest, claim_id: int, body: LabelIn, key: Idempot
 
     With `Idempotency-Key` the same request sent again has the same answer; another one with that key is refused.
     """
-    user = user_of(request, scope=Labelling)
-    claim = access.claim_for(user, claim_id)
+    claim = claim_of(request, claim_id)
+    user = user_of(request)
     verdict, given = _checked(claim.pair.project, body)
     stored = ""
     if key:
@@ -155,7 +155,7 @@ def label_claim(request: HttpRequest, claim_id: int, body: LabelIn, key: Idempot
 @router.post("/claims/{int:claim_id}/skip", response=HeldOut)
 def skip_claim(request: HttpRequest, claim_id: int, body: SkipIn | None = None) -> HeldOut:
     """Give the pair back for others; it does not come again."""
-    claim = access.claim_for(user_of(request, scope=Labelling), claim_id)
+    claim = claim_of(request, claim_id)
     claims.skip(claim, reason=body.reason if body else "")
     return _held(claim)
 
@@ -163,7 +163,7 @@ def skip_claim(request: HttpRequest, claim_id: int, body: SkipIn | None = None) 
 @router.post("/claims/{int:claim_id}/renew", response=HeldOut)
 def renew_claim(request: HttpRequest, claim_id: int) -> HeldOut:
     """Hold the pair longer; 409 where somebody else has it now."""
-    return _held(claims.renew(access.claim_for(user_of(request, scope=Labelling), claim_id)))
+    return _held(claims.renew(claim_of(request, claim_id)))
 
 
 def _checked(project: Project, body: LabelIn) -> tuple[Any, labels.Given]:

@@ -2,12 +2,13 @@
 
 import random
 from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import BooleanField, Case, Count, Exists, F, IntegerField, OuterRef, Q, QuerySet, Subquery, When
 from django.db.models.functions import Coalesce
 from django.db.models.lookups import GreaterThanOrEqual
@@ -304,11 +305,16 @@ def _take(pair: Pair, *, project: Project, annotator: User, ahead: bool) -> Clai
     taken = _taken(pair) if slots > 1 else set()
     for slot in (slot for slot in range(slots) if slot not in taken):
         try:
-            with transaction.atomic():
+            with _alone():
                 return _claim_slot(pair, slot, project=project, annotator=annotator, ahead=ahead)
         except IntegrityError:
             continue
     return None
+
+
+def _alone() -> AbstractContextManager[object]:
+    """For one statement that may fail: a savepoint within a transaction; by itself it needs none."""
+    return transaction.atomic() if connection.in_atomic_block else nullcontext()
 
 
 def _claim_slot(pair: Pair, slot: int, *, project: Project, annotator: User, ahead: bool) -> Claim | None:
