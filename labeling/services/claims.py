@@ -207,10 +207,12 @@ def _open_pairs(project: int | Slot, annotator: int | Slot, overlap: int | Slot)
     own = of_pair.filter(annotator=annotator).exclude(state=Claim.State.EXPIRED)
     held = of_pair.filter(state__in=Claim.HELD)
     imported = Label.objects.filter(pair=OuterRef("pk"), source=Label.Source.IMPORT)
+    # A scalar, not Exists: that one PostgreSQL would answer by reading everything that the annotator ever claimed.
+    expired = Subquery(of_pair.filter(annotator=annotator).values("pk")[:1])
     return (
         Pair.objects.filter(project=project, closed=False)
         .filter(~Exists(own))
-        .annotate(taken=_count(held) + _count(imported), own_expired=Exists(of_pair.filter(annotator=annotator)))
+        .annotate(taken=_count(held) + _count(imported), own_expired=expired)
         .filter(taken__lt=F("extra_labels") + overlap)
     )
 
@@ -322,7 +324,7 @@ def _claim_slot(pair: Pair, slot: int, *, project: Project, annotator: User, ahe
     pair.project = project
     slots = project.overlap + pair.extra_labels
     terms = {"slot": slot, "slots": slots, "expires_at": expiry(ahead=ahead), "ahead": ahead}
-    if getattr(pair, "own_expired", False):
+    if getattr(pair, "own_expired", None):
         expired = Claim.objects.filter(pair=pair, annotator=annotator, state=Claim.State.EXPIRED)
         if not expired.update(state=Claim.State.LIVE, **terms):
             return None
