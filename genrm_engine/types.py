@@ -292,7 +292,8 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class BackendSpec:
-    """Which model runs where. ``auto``: the first CUDA device if there is one, else the CPU; bf16 on both.
+    """Which model runs where. ``auto``: the first CUDA device if there is one, else the CPU; bf16 where it is fast
+    (``precision.fast_bfloat16``), fp32 elsewhere.
 
     For ``openai`` the model is the name that the server at ``url`` serves, and ``tokenizer`` (a folder or a name) is
     that model's own: with it prompts are sent as token ids, without it as chat messages.

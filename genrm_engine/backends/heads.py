@@ -146,7 +146,12 @@ def load_classifier(model: str, *, dtype: str, device: str, **options: Any) -> "
     disable_progress_bar()  # type: ignore[no-untyped-call]  # while it loads files
     try:
         loaded: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-            model, num_labels=1, dtype=torch_dtype(dtype), use_safetensors=True, trust_remote_code=False, **options
+            model,
+            num_labels=1,
+            dtype=torch_dtype(dtype, device),
+            use_safetensors=True,
+            trust_remote_code=False,
+            **options,
         )
         loaded.to(torch_device(device))  # type: ignore[arg-type]
     except (OSError, ValueError) as error:

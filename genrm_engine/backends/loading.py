@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from genrm_engine.device import lease_name
 from genrm_engine.errors import EngineError
+from genrm_engine.precision import fast_bfloat16
 
 if TYPE_CHECKING:
     import torch
@@ -25,10 +26,12 @@ def torch_device(device: str) -> "torch.device":
         raise EngineError(f"unknown device {device!r}") from error
 
 
-def torch_dtype(dtype: str) -> "torch.dtype":
+def torch_dtype(dtype: str, device: str) -> "torch.dtype":
+    """The number format that a spec means; `auto` is bf16 where the device is fast at it, fp32 elsewhere."""
     import torch
 
-    known = {"auto": torch.bfloat16, "bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
+    auto = torch.bfloat16 if fast_bfloat16(device) else torch.float32
+    known = {"auto": auto, "bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
     if dtype not in known:
         raise EngineError(f"unknown dtype {dtype!r}: use one of {', '.join(known)}")
     return known[dtype]
@@ -56,7 +59,9 @@ def load_model(model: str, *, dtype: str, device: str) -> "PreTrainedModel":
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # type: ignore[no-untyped-call]  # while it loads files
-    loaded: PreTrainedModel = _loaded(AutoModelForCausalLM, model, dtype=torch_dtype(dtype), use_safetensors=True)
+    loaded: PreTrainedModel = _loaded(
+        AutoModelForCausalLM, model, dtype=torch_dtype(dtype, device), use_safetensors=True
+    )
     try:
         loaded.to(torch_device(device))  # type: ignore[arg-type]
     except RuntimeError as error:

@@ -139,7 +139,9 @@ def add_judging(command: argparse.ArgumentParser) -> None:
     command.add_argument("--max-rationale-tokens", type=int, default=64)
     command.add_argument("--max-prompt-tokens", type=int, default=1536, help="longer prompts are shortened and marked")
     command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--dtype", default="auto", help="auto (bf16), bfloat16, float16 or float32")
+    command.add_argument(
+        "--dtype", default="auto", help="auto (bfloat16 where the device is fast at it), bfloat16, float16 or float32"
+    )
 
 
 def add_format(command: argparse.ArgumentParser) -> None:

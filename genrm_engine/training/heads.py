@@ -82,13 +82,14 @@ def margins(logits: torch.Tensor, *, rows: int) -> torch.Tensor:
 def load_head_model(model: str, *, kind: str, config: TrainConfig) -> "PreTrainedModel":
     """The classification model to train from a causal language model, or from a reward model of the same kind.
 
-    A new head is drawn by ``config.seed``. fp32 master weights, or bf16 under an adapter; the head is fp32 always.
+    A new head is drawn by ``config.seed``. fp32 master weights, or the device's own format under an adapter; the head
+    is fp32 always.
     Raises EngineError.
     """
     if head_of(model) not in (None, kind):
         raise EngineError(f"{model} is a {head_of(model)} judge: {kind} cannot start from it")
     pad_id = PromptEncoder(load_tokenizer(model)).pad_id
-    dtype = "bfloat16" if config.lora else "float32"
+    dtype = "auto" if config.lora else "float32"
     with suppress_seqcls_warning(), torch.random.fork_rng():
         torch.manual_seed(config.seed)
         loaded = load_classifier(model, dtype=dtype, device=local_device(config.device), pad_token_id=pad_id)

@@ -16,6 +16,7 @@ from transformers import PrinterCallback, TrainerCallback
 
 from genrm_engine.backends.loading import out_of_memory
 from genrm_engine.errors import Cancelled, EngineError
+from genrm_engine.precision import fast_bfloat16
 from genrm_engine.progress import Progress
 from genrm_engine.training.config import TrainConfig
 
@@ -31,7 +32,6 @@ WATCHED = {"rewards/margins": "reward_margin", "reward": "reward", "accuracy": "
 ALWAYS: dict[str, Any] = {
     "lr_scheduler_type": "cosine",
     "adam_beta2": 0.95,
-    "bf16": True,
     "max_length": None,
     "train_sampling_strategy": "group_by_length",
     "length_column_name": "length",
@@ -106,6 +106,7 @@ def arguments(config: TrainConfig, folder: Path, *, rows: int, device: str) -> d
         "data_seed": config.seed,
         "save_steps": max(1, -(-steps // (config.checkpoints + 1))),
         "use_cpu": on_cpu,
+        "bf16": fast_bfloat16(device),
         "gradient_checkpointing": not on_cpu,
         "dataloader_pin_memory": not on_cpu,
     }

@@ -45,8 +45,8 @@ class Run:
     progress: Progress
 
     def load(self, model: str) -> "PreTrainedModel":
-        """The model to train: fp32 master weights, or bf16 where only an fp32 adapter is trained."""
-        dtype = "bfloat16" if self.config.lora else "float32"
+        """The model to train: fp32 master weights, or the device's own format where only an fp32 adapter is trained."""
+        dtype = "auto" if self.config.lora else "float32"
         return load_model(model, dtype=dtype, device=local_device(self.config.device))
 
     def sampled(
