@@ -14,7 +14,7 @@ from labeling.services.imports import import_file
 from tests.factories import DeploymentFactory, JudgeVersionFactory, PairFactory, ProjectFactory
 from tests.resilience.conftest import Stack
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 PAIRS = 40
 
@@ -71,12 +71,12 @@ def test_a_real_beat_fires_a_real_run_which_survives_its_worker(stack: Stack) ->
     training = TrainingRun.objects.filter(phase="training")
     folder = stack.home / "runs"
     written = "*/training/checkpoints/genrm/checkpoint-*/complete"
-    stack.wait(lambda: list(folder.glob(written)), seconds=400, what="a checkpoint")
+    stack.wait(lambda: list(folder.glob(written)), seconds=1000, what="a checkpoint")
     run = training.get()
     assert (run.trigger, run.project) == (TrainingRun.Trigger.POLICY, project)
     stack.kill("train")
     stack.start("train")
-    stack.wait(lambda: not TrainingRun.objects.get().active, seconds=500, what="the end of the run")
+    stack.wait(lambda: not TrainingRun.objects.get().active, seconds=1000, what="the end of the run")
     run.refresh_from_db()
     assert run.state in (TrainingRun.State.PROMOTED, TrainingRun.State.REJECTED), run.error
     assert run.attempts == 2
