@@ -12,13 +12,15 @@ from django.utils import timezone
 from genrm_engine.device import acquire_device
 from labeling import jobs
 from labeling.models import Deployment, JudgeCall, Judgement, Pair
+from labeling.models.judges import Method
 from labeling.queries import DEVICES
-from labeling.services import housekeeping, judge_calls
+from labeling.services import housekeeping, judge_calls, judging
 from tests.api.calling import Caller, caller, fields_of, problem_of
 from tests.conftest import Sent
-from tests.factories import JudgeVersionFactory
+from tests.factories import JudgeVersionFactory, PairFactory
 from workers import resident
 from workers.tasks.calls import judge_call
+from workers.tasks.judging import judge_waiting
 
 PATH = "/projects/stories/judge"
 
@@ -154,6 +156,16 @@ def test_a_training_run_goes_first_and_nothing_is_lost(call: JudgeCall, home: Pa
     judge_call(call.pk)
     call.refresh_from_db()
     assert call.state == "done"
+
+
+def test_judging_lets_a_call_go_first_after_a_chunk(call: JudgeCall, home: Path, sent: Sent) -> None:
+    PairFactory.create_batch(40, project=call.project)
+    judging.request_project(call.project)
+    sent.clear()
+    assert judge_waiting() == judging.CHUNK[Method.SCORE]
+    assert (jobs.JUDGE, {}) in sent, "the rest is judged after the call"
+    judge_call(call.pk)
+    assert judge_waiting() == 80 - judging.CHUNK[Method.SCORE]
 
 
 def test_a_second_delivery_judges_nothing_twice(call: JudgeCall, home: Path) -> None:

@@ -11,7 +11,7 @@ from genrm_engine.judge import judge
 from labeling import jobs
 from labeling.models import JudgingRequest
 from labeling.queries import DEVICES
-from labeling.services import judging
+from labeling.services import judge_calls, judging
 from workers import resident
 from workers.app import app
 
@@ -47,12 +47,15 @@ def _on_device() -> int:
 
 
 def _burst(*, remote: bool) -> int:
+    """Chunk after chunk, until the time is up or somebody waits for the answer to a call."""
     until = time.monotonic() + BURST_SECONDS
     done = 0
     while time.monotonic() < until and (requests := judging.lease_chunk(remote=remote)):
         if not _judge_chunk(requests):
             break
         done += len(requests)
+        if judge_calls.waiting():
+            break
     return done
 
 
