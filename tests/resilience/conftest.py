@@ -39,7 +39,7 @@ class Stack:
             "TANDEM_POLICY_SECONDS": "1",
             "TANDEM_JUDGE_LEASE_SECONDS": "4",
             "TANDEM_RUN_LEASE_SECONDS": "5",
-            "TANDEM_LEAST_STEPS": "8",
+            "TANDEM_LEAST_STEPS": "16",
             "TANDEM_SECRET_KEY": "tests",
         }
 
