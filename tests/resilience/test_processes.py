@@ -1,16 +1,30 @@
 """Real processes, really killed: nothing is lost, nothing is done twice."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.db.models import Count
 
 from genrm_engine.embedded import ensure_converted
-from labeling.models import Deployment, Judgement, JudgeVersion, JudgingRequest, Project, TrainingRun, WorkerHeartbeat
-from labeling.services import judging
+from labeling.models import (
+    Consensus,
+    Deployment,
+    Judgement,
+    JudgeVersion,
+    JudgingRequest,
+    Label,
+    Project,
+    TrainingRun,
+    WorkerHeartbeat,
+)
+from labeling.services import deployments, judging
+from labeling.services.claims import next_claim
 from labeling.services.imports import import_file
+from labeling.services.labels import commit_label
 from tests.factories import DeploymentFactory, JudgeVersionFactory, PairFactory, ProjectFactory
 from tests.resilience.conftest import Stack
 
@@ -60,6 +74,28 @@ def test_two_judge_workers_share_the_work(stack: Stack, waiting: Deployment) -> 
     stack.processes["judge 1"] = first
     stack.wait(lambda: not JudgingRequest.objects.exists(), seconds=120, what="everything judged")
     _every_judgement_is_there_once(waiting)
+
+
+def test_people_label_on_while_a_promoted_judge_judges_everything_again(
+    stack: Stack, waiting: Deployment, alice: User
+) -> None:
+    project = waiting.project
+    stack.start("beat", "default", "judge")
+    stack.wait(lambda: not JudgingRequest.objects.exists(), seconds=120, what="everything judged by the first judge")
+    judge = JudgeVersionFactory.create(base_model="scripted:slow:0.4", parent=waiting.judge)
+    deployments.promote(project, judge, counts="score", gate={}, by=alice)
+    again = Judgement.objects.filter(judge=judge)
+    given = 0
+    while again.count() < 2 * PAIRS and (claim := next_claim(project, annotator=alice)):
+        commit_label(claim, choice="left")
+        given += 1
+        time.sleep(0.1)
+    assert given > 10
+    stack.wait(lambda: again.count() == 2 * PAIRS, seconds=120, what="everything judged by the new champion")
+    stack.wait(lambda: Consensus.objects.count() == given, seconds=60, what="the consensus of every label")
+    assert Label.objects.filter(annotator=alice).count() == given
+    assert Judgement.objects.filter(judge=waiting.judge).count() == 2 * PAIRS, "what the former one said stays"
+    assert not JudgingRequest.objects.exists()
 
 
 @pytest.mark.model
