@@ -55,6 +55,9 @@ MIDDLEWARE = [
     "webapp.middleware.FailedLogins",
 ]
 
+# Their middleware is there, as classes of ours (`webapp.middleware`).
+SILENCED_SYSTEM_CHECKS = ["axes.W002", "security.W002", "security.W003"]
+
 ROOT_URLCONF = "webapp.urls"
 ASGI_APPLICATION = "webapp.asgi.application"
 WSGI_APPLICATION = "webapp.wsgi.application"

@@ -1,0 +1,31 @@
+"""Pages keep what protects them; requests of the API, which carry no cookie, go past it."""
+
+from django.contrib.auth.models import User
+from django.test import Client
+
+from labeling.models import Project
+from labeling.services.tokens import create_token
+
+
+def test_pages_are_kept_out_of_frames_and_say_what_they_load(as_alice: Client, project: Project) -> None:
+    answer = as_alice.get("/p/stories/")
+    assert answer["X-Frame-Options"] == "DENY"
+    assert "default-src 'none'" in answer["Content-Security-Policy"]
+
+
+def test_a_form_of_another_site_is_refused(alice: User, project: Project) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(alice)
+    assert client.post("/p/stories/settings/", {"name": "Theirs"}).status_code == 403
+    project.refresh_from_db()
+    assert project.name != "Theirs"
+
+
+def test_the_api_knows_tokens_and_no_session(alice: User, as_alice: Client, project: Project) -> None:
+    assert as_alice.get("/api/v1/projects").status_code == 401, "a session is not enough"
+    strict = Client(enforce_csrf_checks=True)
+    token = {"Authorization": f"Bearer {create_token(alice)}"}
+    answer = strict.post("/api/v1/projects/stories/claims", {}, content_type="application/json", headers=token)
+    assert answer.status_code == 204
+    assert not answer.cookies
+    assert answer["X-Content-Type-Options"] == "nosniff"
