@@ -10,6 +10,7 @@ import pytest
 
 from genrm_engine.embedded import ensure_converted
 from genrm_engine.types import Judgement, LabelledPair, Message, Pair
+from tests.engine.fake_server import FakeServer, serving
 
 WORDS = [
     "apple",
@@ -114,3 +115,9 @@ def tiny_model(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with serving(FakeServer()) as fake:
+        yield fake

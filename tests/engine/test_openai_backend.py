@@ -17,17 +17,11 @@ from genrm_engine.judge import judge
 from genrm_engine.prompts import build_prompt
 from genrm_engine.types import JudgeSettings, Sampling
 from tests.engine.conftest import make_pair
-from tests.engine.fake_server import FakeServer, Reply, serving
+from tests.engine.fake_server import FakeServer, Reply
 
 KEY = "sk-not-a-real-key-0123456789"
 SCORE = build_prompt(make_pair(1), method="score")
 COT = build_prompt(make_pair(1), method="cot")
-
-
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    with serving(FakeServer()) as fake:
-        yield fake
 
 
 @pytest.fixture(autouse=True)

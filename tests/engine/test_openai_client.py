@@ -17,12 +17,6 @@ from tests.engine.fake_server import FakeServer, Reply, serving
 KEY = "sk-not-a-real-key-0123456789"
 
 
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    with serving(FakeServer()) as fake:
-        yield fake
-
-
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "FIRST_PAUSE", 0.01)
