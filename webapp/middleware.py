@@ -14,7 +14,7 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django_htmx.middleware import HtmxMiddleware
 from whitenoise.middleware import WhiteNoiseMiddleware
 
-API = "/api/v1/"
+from labeling.api.envelope import PREFIX
 
 
 class _PagesOnly:
@@ -23,7 +23,7 @@ class _PagesOnly:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         here: Callable[[HttpRequest], HttpResponseBase] = super().__call__  # type: ignore[misc]
         past: Callable[[HttpRequest], HttpResponseBase] = self.get_response  # type: ignore[attr-defined]
-        return past(request) if request.path.startswith(API) else here(request)
+        return past(request) if request.path.startswith(PREFIX) else here(request)
 
 
 class StaticFiles(_PagesOnly, WhiteNoiseMiddleware):  # type: ignore[misc]
