@@ -243,8 +243,7 @@ def _candidates(project: Project, annotator: User) -> list[Pair]:
 
 def _next_pairs(lane: Q, project: Project, annotator: User, *, place: int = 0) -> list[Pair]:
     """The next open pairs of a lane; of those in random order from this place on."""
-    compiled = _NEXT[id(lane)]
-    return compiled.fetch(project=project.pk, annotator=annotator.pk, overlap=project.overlap, place=place)
+    return _NEXT[lane].fetch(project=project.pk, annotator=annotator.pk, overlap=project.overlap, place=place)
 
 
 def _lanes(project: Project) -> list[Q]:
@@ -275,7 +274,7 @@ def _ask_for(lane: Q) -> QuerySet[Pair]:
 
 
 _ANY, _GOLD = Q(), ~Q(gold="")
-_NEXT = {id(lane): Compiled(partial(_ask_for, lane)) for lane in (DRAWN, HELD_OUT, AUDITED, ROUTED, _ANY, _GOLD)}
+_NEXT = {lane: Compiled(partial(_ask_for, lane)) for lane in (DRAWN, HELD_OUT, AUDITED, ROUTED, _ANY, _GOLD)}
 
 
 def _first_then_any(pairs: list[Pair]) -> list[Pair]:
