@@ -96,7 +96,7 @@ def statements(kind: Kind, start: int, size: int, names: Mapping[str, int], *, d
         SELECT n, {names["project"]}, 'pair-' || n,
         ('[{{"role": "user", "content": "' || {text(250, 3)} || '"}}]'){json_of}, {text(600, 1)}, {text(600, 2)},
         'model-one', 'model-two', '{{"source": "bench"}}', '', {key}, {key}, {key},
-        CASE WHEN n % 4 = 0 THEN 'gate' ELSE '' END, {false}, n * 1999 % 1000003, 0, '', 0, {false},
+        CASE WHEN n % 4 = 0 THEN 'gate' ELSE '' END, {false}, n % 1000003 * 1013 % 1000003, 0, '', 0, {false},
         n <= {start + done}, {now} FROM {series(size)}"""
     claim = f"""INSERT INTO labeling_claim (id, pair_id, annotator_id, slot, slots, swapped, state, expires_at, ahead,
         skip_reason, reason, created_at)
