@@ -31,7 +31,7 @@ MARK = "window.tandemTestMark"
 def tandem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Tandem with its demo and the embedded judge, from an empty data folder; its training is half as long."""
     pytest.importorskip("torch", reason="the web parts alone are installed")
-    monkeypatch.setenv("TANDEM_LEAST_STEPS", "80")
+    monkeypatch.setenv("TANDEM_LEAST_STEPS", "100")
     start = Start(tmp_path / "home", free_port(), tmp_path / "run.log", judge=("transformers", "embedded-base"))
     yield start
     if start.process.poll() is None:
