@@ -9,10 +9,11 @@ import asyncio
 import email.utils
 import json
 import random
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 
@@ -23,6 +24,8 @@ FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 LONGEST_RETRY_AFTER = 120.0  # a server that asks for more is left to the caller's own, later attempt
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
+
+T = TypeVar("T")
 
 
 class BadRequest(EngineError):
@@ -49,24 +52,38 @@ class Client:
         self._timeout = timeout
         self._retries = retries
         self._concurrency = concurrency
-        self._runner = asyncio.Runner()
         self._http = httpx2.AsyncClient(
             headers=_authorization(api_key),
             timeout=httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS), pool=None),
             limits=httpx2.Limits(max_connections=concurrency),
             follow_redirects=False,
         )
+        # A thread of its own: a notebook's already runs an event loop, and a thread can run one only.
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="tandem-client", daemon=True)
+        self._thread.start()
 
     def post(self, path: str, bodies: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The JSON object that answers each body, in order; the first failure ends all requests as an EngineError."""
         try:
-            return self._runner.run(self._all(path, bodies))
+            return self._run(self._all(path, bodies))
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
 
     def close(self) -> None:
-        self._runner.run(self._http.aclose())
-        self._runner.close()
+        if self._loop.is_closed():
+            return
+        self._run(self._http.aclose())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        asked = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return asked.result()
+        finally:
+            asked.cancel()  # what is not done when the wait is interrupted
 
     async def _all(self, path: str, bodies: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         free = asyncio.Semaphore(self._concurrency)

@@ -73,8 +73,8 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         self._length = end
         return self._show()
 
-    def batch_select_indices(self, indices: torch.Tensor) -> None:
-        self._keys, self._values = self._keys[indices], self._values[indices]
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        self._keys, self._values = self._keys[beam_idx], self._values[beam_idx]
         self._show()
 
     def _show(self) -> tuple[torch.Tensor, torch.Tensor]:

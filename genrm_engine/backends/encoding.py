@@ -21,6 +21,7 @@ class PromptEncoder:
         self._control = sorted(
             {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}, key=len, reverse=True
         )
+        self._begin_ids = _begin_ids(tokenizer)
         self.form_ids = self.text_ids(VERDICT_FORM)
         self.indicator_ids = self._indicators()
         self.pad_id = _first_id(tokenizer.pad_token_id, tokenizer.eos_token_id)
@@ -30,8 +31,13 @@ class PromptEncoder:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
+    def plain_ids(self, text: str) -> list[int]:
+        """Token ids of a whole input that no chat template frames, with the beginning the tokenizer gives to one."""
+        return [*self._begin_ids, *self.text_ids(text)]
+
     def prompt_ids(self, prompt: JudgePrompt) -> list[int]:
-        return self.text_ids(self.prompt_text(prompt))
+        text = self.prompt_text(prompt)
+        return self.text_ids(text) if self.tokenizer.chat_template else self.plain_ids(text)
 
     def prompt_text(self, prompt: JudgePrompt) -> str:
         user = self._defused(prompt.user)
@@ -50,8 +56,12 @@ class PromptEncoder:
         return [token for token in range(size) if token in ends or "\n" in texts[token]]
 
     def end_ids(self) -> set[int]:
-        """Every token that ends the turn: a control token is never part of an answer."""
-        return {*self.tokenizer.all_special_ids, self.eos_id}
+        """Every token that ends the turn: a control token is never part of an answer.
+
+        Some tokenizers call the end of a turn special only among their added tokens.
+        """
+        added = {number for number, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+        return {*self.tokenizer.all_special_ids, *added, self.eos_id}
 
     def _defused(self, text: str) -> str:
         for token in self._control:
@@ -72,6 +82,12 @@ class PromptEncoder:
                 raise EngineError(f"this tokenizer writes {indicator!r} differently from place to place")
             found.append(ids.pop())
         return found[0], found[1]
+
+
+def _begin_ids(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """The token that the tokenizer puts before every text, where it does."""
+    begin: list[int] = tokenizer("")["input_ids"][:1]
+    return begin if begin and begin[0] == tokenizer.bos_token_id else []
 
 
 def _first_id(*candidates: int | None) -> int:

@@ -7,16 +7,25 @@ is trained is not known here, only how it is written to disk: ``config.json`` na
 import gc
 import json
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genrm_engine.backends.batching import SCORE_TOKENS, batches, computed
 from genrm_engine.backends.encoding import PromptEncoder
-from genrm_engine.backends.loading import load_tokenizer, out_of_memory, set_threads, torch_device, torch_dtype
+from genrm_engine.backends.loading import (
+    first_line,
+    load_tokenizer,
+    out_of_memory,
+    set_threads,
+    torch_device,
+    torch_dtype,
+)
 from genrm_engine.backends.reading import share
-from genrm_engine.backends.transformers import SCORE_TOKENS, batches
 from genrm_engine.errors import EngineError
 from genrm_engine.prompts import JudgePrompt
 from genrm_engine.types import BackendSpec, Chain, Sampling
+from genrm_engine.weights import check_model, refuse_adapter
 
 if TYPE_CHECKING:
     import torch
@@ -49,7 +58,7 @@ class ResponseEncoder(PromptEncoder):
         """``asked`` as one user turn (a longer conversation as the judge prompt shows it) and the assistant's turn."""
         question, answer = self._defused(asked), self._defused(response)
         if not self.tokenizer.chat_template:
-            return [*self.text_ids(f"{question}\n\n{answer}"), self.eos_id]
+            return [*self.plain_ids(f"{question}\n\n{answer}"), self.eos_id]
         turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
         text: Any = self.tokenizer.apply_chat_template(turns, tokenize=False)
         return self.text_ids(str(text))
@@ -84,13 +93,16 @@ class HeadBackend:
         _read_exactly(self.model)
         self._tokens = SCORE_TOKENS.get(torch_device(spec.device).type, 4096)
 
-    def score(self, prompts: Sequence[JudgePrompt]) -> list[float]:
-        """P(the response shown first wins): σ(r(first) - r(second)), or σ(logit) of the prompt (pairrm)."""
+    def score(self, prompts: Sequence[JudgePrompt]) -> list[float | None]:
+        """P(the response shown first wins): σ(r(first) - r(second)), or σ(logit) of the prompt (pairrm).
+
+        None where the head gives no number.
+        """
         if self.kind == PAIRRM:
             logits = self._logits([self.encoder.prompt_ids(prompt) for prompt in prompts])
-            return [share(logit, 0.0) for logit in logits]
+            return [_sigmoid(logit) for logit in logits]
         rewards = self._rewards({key for prompt in prompts for key in _responses(prompt)})
-        return [share(rewards[first], rewards[second]) for first, second in map(_responses, prompts)]
+        return [_sigmoid(rewards[first] - rewards[second]) for first, second in map(_responses, prompts)]
 
     def generate(self, prompts: Sequence[JudgePrompt], sampling: Sampling) -> list[list[Chain]]:  # noqa: ARG002
         """Always an EngineError."""
@@ -120,29 +132,29 @@ class HeadBackend:
         import torch
 
         assert self.model is not None
-        found = [0.0] * len(ids)
-        try:
-            for rows in batches(ids, tokens=self._tokens):
-                given = padded([ids[row] for row in rows], self.encoder.pad_id)
-                with torch.inference_mode():
-                    out = self.model(
-                        **{name: value.to(self.model.device) for name, value in given.items()}, use_cache=False
-                    )
-                for row, logit in zip(rows, out.logits[:, 0].float().tolist(), strict=True):
-                    found[row] = logit
-        except RuntimeError as error:
-            raise out_of_memory(error) from error
-        return found
+        model = self.model
+
+        def read(batch: Sequence[Sequence[int]]) -> list[float]:
+            given = padded(batch, self.encoder.pad_id)
+            with torch.inference_mode():
+                out = model(**{name: value.to(model.device) for name, value in given.items()}, use_cache=False)
+            found: list[float] = out.logits[:, 0].float().tolist()
+            return found
+
+        return computed(ids, batches(ids, tokens=self._tokens), read)
 
 
 def load_classifier(model: str, *, dtype: str, device: str, **options: Any) -> "PreTrainedModel":
     """A one-label sequence classification model on its device; ``options`` go to its configuration.
 
-    From safetensors only, without any code from the model's folder. Raises EngineError.
+    From safetensors only, without any code from the model's folder. Raises EngineError, also where the folder has
+    a manifest that its files differ from.
     """
     from transformers import AutoModelForSequenceClassification
     from transformers.utils.logging import disable_progress_bar
 
+    check_model(model)
+    refuse_adapter(model, by="a reward model")
     disable_progress_bar()  # type: ignore[no-untyped-call]  # while it loads files
     try:
         loaded: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
@@ -154,8 +166,8 @@ def load_classifier(model: str, *, dtype: str, device: str, **options: Any) -> "
             **options,
         )
         loaded.to(torch_device(device))  # type: ignore[arg-type]
-    except (OSError, ValueError) as error:
-        raise EngineError(f"the model {model} cannot be loaded: {str(error).splitlines()[0]}") from error
+    except (ImportError, OSError, ValueError) as error:
+        raise EngineError(f"the model {model} cannot be loaded: {first_line(error)}") from error
     except RuntimeError as error:
         raise out_of_memory(error) from error
     if not hasattr(loaded, "score"):
@@ -168,6 +180,10 @@ def _read_exactly(model: "PreTrainedModel") -> None:
     head: Any = model.score
     head.float()
     head.register_forward_pre_hook(lambda _, given: tuple(value.float() for value in given))
+
+
+def _sigmoid(logit: float) -> float | None:
+    return share(logit, 0.0) if isfinite(logit) else None
 
 
 def _responses(prompt: JudgePrompt) -> tuple[tuple[str, str], tuple[str, str]]:

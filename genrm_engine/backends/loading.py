@@ -1,14 +1,19 @@
 """Loading a causal language model from a folder or by name; knows nothing of judging."""
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from genrm_engine.device import lease_name
 from genrm_engine.errors import EngineError
 from genrm_engine.precision import fast_bfloat16
+from genrm_engine.weights import adapter_base, check_model
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+NO_WORDS = ("ForSequenceClassification", "ForTokenClassification", "RewardModel")
+"""Endings of architectures that write nothing: read as a language model they would judge by chance."""
 
 
 def torch_device(device: str) -> "torch.device":
@@ -54,19 +59,43 @@ def load_tokenizer(model: str) -> "PreTrainedTokenizerBase":
 
 
 def load_model(model: str, *, dtype: str, device: str) -> "PreTrainedModel":
-    """The model on its device, in safetensors only, without any code from the model's folder."""
+    """The model on its device, in safetensors only, without any code from the model's folder.
+
+    A folder with an adapter alone is merged into the model that it was trained on, in fp32 like the starter judge.
+    Raises EngineError, also where the folder has a manifest that its files differ from, and where the model is a reward
+    model or lacks weights.
+    """
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
+    check_model(model)
     disable_progress_bar()  # type: ignore[no-untyped-call]  # while it loads files
-    loaded: PreTrainedModel = _loaded(
-        AutoModelForCausalLM, model, dtype=torch_dtype(dtype, device), use_safetensors=True
-    )
+    wanted, base = torch_dtype(dtype, device), adapter_base(model)
+    loaded: PreTrainedModel
+    if base is None:
+        _refuse_reward_model(model)
+        loaded, about = _loaded(
+            AutoModelForCausalLM, model, dtype=wanted, use_safetensors=True, output_loading_info=True
+        )
+        _refuse_missing(model, about["missing_keys"])
+    else:
+        loaded = merged(load_model(base, dtype="float32", device="cpu"), model).to(wanted)  # type: ignore[arg-type]
     try:
         loaded.to(torch_device(device))  # type: ignore[arg-type]
     except RuntimeError as error:
         raise out_of_memory(error) from error
     return loaded
+
+
+def merged(base: "PreTrainedModel", adapter: str) -> "PreTrainedModel":
+    """The model with the adapter in the folder ``adapter`` folded into its weights. Raises EngineError."""
+    from peft import PeftModel
+
+    try:
+        whole: PreTrainedModel = PeftModel.from_pretrained(base, adapter).merge_and_unload()
+    except (ImportError, OSError, ValueError, RuntimeError) as error:
+        raise EngineError(f"the adapter in {adapter} does not fit: {first_line(error)}") from error
+    return whole
 
 
 def out_of_memory(error: RuntimeError) -> EngineError:
@@ -78,8 +107,36 @@ def out_of_memory(error: RuntimeError) -> EngineError:
             "the GPU ran out of memory: use a smaller model or batch, or stop what else runs on it", permanent=False
         )
     if "CUDA error" in str(error):
-        return EngineError(f"the GPU failed: {str(error).splitlines()[0]}", permanent=False)
+        return EngineError(f"the GPU failed: {first_line(error)}", permanent=False)
     raise error
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, on one line; its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _refuse_reward_model(model: str) -> None:
+    from transformers import PreTrainedConfig
+
+    try:
+        names = PreTrainedConfig.get_config_dict(model)[0].get("architectures") or []
+    except OSError:
+        return  # loading the model tells what is wrong
+    for name in names:
+        if name.endswith(NO_WORDS):
+            raise EngineError(
+                f"{model} is a reward model ({name}), which writes no verdict: judge with a language model, "
+                "or with a reward model that Tandem trained (bradley-terry, pairrm)"
+            )
+
+
+def _refuse_missing(model: str, names: Collection[str]) -> None:
+    """Weights that a checkpoint lacks are drawn at random, and so would be the verdicts."""
+    if names:
+        raise EngineError(
+            f"{model} is no whole language model: its files lack {len(names)} of its weights, {min(names)} among them"
+        )
 
 
 def _loaded(kind: Any, model: str, **options: Any) -> Any:
@@ -88,5 +145,5 @@ def _loaded(kind: Any, model: str, **options: Any) -> Any:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         return kind.from_pretrained(model, trust_remote_code=False, **options)
-    except (OSError, ValueError) as error:
-        raise EngineError(f"the model {model} cannot be loaded: {str(error).splitlines()[0]}") from error
+    except (ImportError, OSError, ValueError) as error:  # ImportError: a quantised model without its library
+        raise EngineError(f"the model {model} cannot be loaded: {first_line(error)}") from error

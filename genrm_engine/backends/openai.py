@@ -12,6 +12,7 @@ Two ways, by whether the spec names the model's tokenizer:
 A server's sampling is not repeatable: no seed is sent, because some servers refuse one.
 """
 
+import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -34,7 +35,16 @@ VERDICT_TOKENS = 24  # room for the verdict's line after a rationale
 CANDIDATES = 20  # the most that OpenAI's interface lists
 _LETTER = re.compile(r"\b[AB]\b")
 # Where a server refuses an option by its name: what is sent instead (None: nothing).
-_INSTEAD: dict[str, str | None] = {"max_tokens": "max_completion_tokens", "top_logprobs": None, "logprobs": None}
+_INSTEAD: dict[str, str | None] = {
+    "max_tokens": "max_completion_tokens",
+    "top_logprobs": None,
+    "logprobs": None,
+    "top_p": None,
+    "temperature": None,
+}
+_SAMPLING = ("top_p", "temperature")  # without them chains are drawn otherwise than asked for
+
+log = logging.getLogger(__name__)
 
 
 def connect(spec: BackendSpec, **options: Any) -> Backend:
@@ -92,7 +102,7 @@ class ChatBackend:
         self.model = model
         self.client = client
         self._instead: dict[str, str | None] = {}
-        self._settled = False
+        self._accepted: set[tuple[str, Any]] = set()
 
     def score(self, prompts: Sequence[JudgePrompt]) -> list[float | None]:
         """P(A) at the letter that the judge answers with; None where it answers with none."""
@@ -101,19 +111,23 @@ class ChatBackend:
         return [letter_of(*_reply(choices_of(answer, 1, self.client)[0])) for answer in answers]
 
     def generate(self, prompts: Sequence[JudgePrompt], sampling: Sampling) -> list[list[Chain]]:
-        """``sampling.samples`` chains each; a server that answers with fewer choices than asked for is asked again."""
+        """``sampling.samples`` chains each; a server that answers with fewer choices than asked for is asked again.
+
+        One that refuses more than one choice gets a request for each chain.
+        """
         options = {
             "max_tokens": sampling.max_tokens + VERDICT_TOKENS,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
         }
+        wanted = sampling.samples
         chains: list[list[Chain]] = [[] for _ in prompts]
-        while short := [row for row, found in enumerate(chains) if len(found) < sampling.samples]:
-            bodies = [
-                self._body(prompts[row].user, {**options, "n": sampling.samples - len(chains[row])}) for row in short
-            ]
-            for row, answer in zip(short, self._ask(bodies), strict=True):
-                chains[row] += self._chains(answer)[: sampling.samples - len(chains[row])]
+        while short := [(row, wanted - len(found)) for row, found in enumerate(chains) if len(found) < wanted]:
+            if "n" in self._instead:
+                short = [(row, 1) for row, count in short for _ in range(count)]
+            bodies = [self._body(prompts[row].user, {**options, "n": count}) for row, count in short]
+            for (row, _), answer in zip(short, self._ask(bodies), strict=True):
+                chains[row] += self._chains(answer)[: wanted - len(chains[row])]
         return chains
 
     def count_tokens(self, prompts: Sequence[JudgePrompt]) -> list[int]:
@@ -135,30 +149,48 @@ class ChatBackend:
         return {"model": self.model, "messages": messages, "logprobs": True, "top_logprobs": CANDIDATES, **options}
 
     def _ask(self, bodies: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The first body alone until the server has accepted one, then the others at once."""
+        """The first body alone until the server has accepted one with such options, then the others at once."""
         if not bodies:
             return []
-        answers = [] if self._settled else [self._tried(bodies[0])]
+        answers = [] if _options(bodies[0]) <= self._accepted else [self._tried(bodies[0])]
         rest = [self._adapted(body) for body in bodies[len(answers) :]]
         return [*answers, *self.client.post("chat/completions", rest)]
 
     def _tried(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Ask, and leave out or rename what this server refuses by name."""
+        """Ask, and leave out or rename what this server refuses by name; then ask for one choice only."""
         while True:
             try:
                 [answer] = self.client.post("chat/completions", [self._adapted(body)])
             except BadRequest as error:
-                refused = [name for name in _INSTEAD if name in str(error) and name not in self._instead]
-                if not refused:
+                refused = self._refused(body, str(error))
+                if refused is None:
+                    if ("n", True) not in self._accepted:
+                        self._instead.pop("n", None)  # several choices were not the reason
                     raise
-                self._instead[refused[0]] = _INSTEAD[refused[0]]
+                self._instead[refused] = _INSTEAD.get(refused)
+                if refused in _SAMPLING:
+                    log.warning("the server at %s refuses %s: it samples in its own way", self.client.url, refused)
             else:
-                self._settled = True
+                self._accepted |= _options(body)
                 return answer
+
+    def _refused(self, body: Mapping[str, Any], said: str) -> str | None:
+        """The option to change after a refusal; None: none is left that could be the reason."""
+        left = [name for name in _INSTEAD if name in body and name not in self._instead]
+        named = [name for name in left if name in said]
+        several = ["n"] if body.get("n", 1) > 1 and "n" not in self._instead else []
+        return next(iter([*named, *several]), None)
 
     def _adapted(self, body: Mapping[str, Any]) -> dict[str, Any]:
         names = {name: self._instead.get(name, name) for name in body}
         return {new: body[name] for name, new in names.items() if new is not None}
+
+
+def _options(body: Mapping[str, Any]) -> set[tuple[str, Any]]:
+    """What of a request a server may refuse: its options with their values, and whether it asks for several choices."""
+    return {
+        (name, value > 1 if name == "n" else value) for name, value in body.items() if name not in ("model", "messages")
+    }
 
 
 def choices_of(answer: Mapping[str, Any], wanted: int | None, client: Client) -> list[dict[str, Any]]:
@@ -203,8 +235,9 @@ def chain_of(text: str, steps: Sequence[Step], *, tokens: int) -> Chain:
     rationale, verdict, letter = split_verdict(text)
     if verdict is None:
         return Chain(text.strip(), None, tokens)
-    candidates = _candidates_at(text, steps, letter)
-    return Chain(rationale.strip(), letter_share(candidates, first=verdict == INDICATORS[0]), tokens)
+    first = verdict == INDICATORS[0]
+    share = letter_share(_candidates_at(text, steps, letter), first=first)
+    return Chain(rationale.strip(), share, tokens, names_first=first)
 
 
 def _candidates_at(text: str, steps: Sequence[Step], place: int) -> dict[str, float]:

@@ -12,11 +12,10 @@ from genrm_engine.types import Chain
 from genrm_engine.verdicts import split_verdict
 
 
-def share(first: float, second: float) -> float:
-    """P(first) among the two, from their log-probabilities."""
-    if first == second:
-        return 0.5
-    return 1 / (1 + math.exp(min(second - first, 700.0)))
+def share(first: float, second: float) -> float | None:
+    """P(first) among the two, from their log-probabilities; None where these are no numbers that can be compared."""
+    lead = second - first
+    return None if math.isnan(lead) else 1 / (1 + math.exp(min(lead, 700.0)))
 
 
 def free_chain(
@@ -43,14 +42,16 @@ def free_chain(
     at = tokens_to(letter - len(opening) + 1) - 1
     p_first = share(*indicators[at]) if ids[at] in indicator_ids else float(verdict == INDICATORS[0])
     end = max(0, len(rationale) - len(opening))
-    return Chain(text[:end].strip(), p_first, len(ids), tuple(ids[: tokens_to(end)]))
+    names_first = verdict == INDICATORS[0]
+    return Chain(text[:end].strip(), p_first, len(ids), tuple(ids[: tokens_to(end)]), names_first)
 
 
 def letter_share(candidates: Mapping[str, float], *, first: bool) -> float:
     """P(A) where a letter was written, from the tokens that a server lists there with their log-probabilities.
 
     Tokens that differ in spaces and marks count together. A letter that is not listed is at most as probable as the
-    least of those that are. With one candidate or none the written letter (``first``: A) stands: 1.0 or 0.0.
+    least of those that are. With one candidate or none, or with values that are no numbers, the written letter
+    (``first``: A) stands: 1.0 or 0.0.
     """
     if len(candidates) < 2:
         return float(first)
@@ -60,7 +61,7 @@ def letter_share(candidates: Mapping[str, float], *, first: bool) -> float:
         for indicator in INDICATORS
     ]
     p_a, p_b = (value or least for value in found)
-    return p_a / (p_a + p_b)
+    return p_a / (p_a + p_b) if p_a + p_b > 0 else float(first)
 
 
 def bare(token: str) -> str:

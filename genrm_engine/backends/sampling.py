@@ -14,7 +14,7 @@ depend on them as far as the arithmetic of a batch does (bf16: up to a hundredth
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,9 @@ LEAST_TOKENS = 4  # a rationale has at least so many: an empty line explains not
 TOP_K = 256  # the nucleus is looked for among so many tokens
 TAIL = 16  # tokens of a prompt's end, where its opening may have begun the verdict form
 _NOT_READ = (0.0, 0.0)
+_FACTORS = ("logit_scale", "output_multiplier", "lm_head_multiplier")
+_SCALING, _MULTIPLIES = "logits_scaling", "hyperclovax"  # all other families divide by it
+_CAP = "final_logit_softcapping"
 
 
 @dataclass(slots=True)
@@ -58,8 +61,8 @@ class Sampler:
         self.model = model
         self.encoder = encoder
 
-    def score(self, ids: Sequence[Sequence[int]]) -> list[float]:
-        """P(first indicator) right after each prompt."""
+    def score(self, ids: Sequence[Sequence[int]]) -> list[float | None]:
+        """P(first indicator) right after each prompt; None where the model gives no number."""
         import torch
 
         with torch.inference_mode():
@@ -79,10 +82,10 @@ class Sampler:
             tokens, mask = self._padded(ids)
             out = self._decoder(input_ids=tokens, attention_mask=mask, position_ids=_positions(mask), use_cache=True)
             cache, hidden = out.past_key_values, out.last_hidden_state[:, -1]
-            cache.batch_repeat_interleave(sampling.samples)
+            each = torch.arange(len(ids), device=mask.device).repeat_interleave(sampling.samples)
+            cache.reorder_cache(each)  # which every kind of layer can, linear attention too
             make_room(cache, sampling.max_tokens + len(self.encoder.form_ids) + 1)
-            hidden = hidden.repeat_interleave(sampling.samples, dim=0)
-            mask = mask.repeat_interleave(sampling.samples, dim=0)
+            hidden, mask = hidden[each], mask[each]
             rows = [
                 _Row(number, _uniforms(row, sampling.first_sample + sample, sampling))
                 for number, row in enumerate(ids)
@@ -105,7 +108,7 @@ class Sampler:
             if 4 * len(done) >= len(active):
                 keep = [number for number, token in enumerate(step) if token is not None]
                 chosen = torch.tensor(keep, device=mask.device)
-                cache.batch_select_indices(chosen)
+                cache.reorder_cache(chosen)
                 mask = mask[chosen]
                 active = [active[number] for number in keep]
                 step = [step[number] for number in keep]
@@ -130,7 +133,7 @@ class Sampler:
             self._write(active, writing, hidden, sampling)
         if reading:
             for number, p_first in zip(reading, self._indicator(hidden[reading]), strict=True):
-                active[number].p_first = p_first if isfinite(p_first) else None
+                active[number].p_first = p_first
                 active[number].done = True
         return [self._fed(row) for row in active]
 
@@ -195,8 +198,7 @@ class Sampler:
                 decode=self._text,
                 indicator_ids=self.encoder.indicator_ids,
             )
-            readable = chain.p_first is None or isfinite(chain.p_first)
-            found[row.prompt].append(chain if readable else replace(chain, p_first=None))
+            found[row.prompt].append(chain)
         return found
 
     def _text(self, ids: Sequence[int]) -> str:
@@ -214,11 +216,11 @@ class Sampler:
             mask[number, width - len(row) :] = 1
         return tokens.to(self.model.device), mask.to(self.model.device)
 
-    def _indicator(self, hidden: "torch.Tensor") -> list[float]:
+    def _indicator(self, hidden: "torch.Tensor") -> list[float | None]:
         import torch
 
-        found: list[float] = torch.softmax(self._indicator_logits(hidden), dim=-1)[:, 0].tolist()
-        return found
+        found = torch.softmax(self._indicator_logits(hidden), dim=-1)[:, 0].tolist()
+        return [p_first if isfinite(p_first) else None for p_first in found]
 
     def _indicator_logits(self, hidden: "torch.Tensor") -> "torch.Tensor":
         """Logits of the two indicators in fp32, one row for each row of ``hidden``."""
@@ -232,17 +234,12 @@ class Sampler:
         return logits
 
     def _logits(self, hidden: "torch.Tensor") -> "torch.Tensor":
-        logits = self._head(hidden).float()
-        cap = getattr(self.model.config, "final_logit_softcapping", None)
-        if cap:
-            logits = (logits / cap).tanh() * cap
-        logits = logits / float(getattr(self.model.config, "logits_scaling", None) or 1.0)
-        return logits * float(getattr(self.model.config, "logit_scale", None) or 1.0)  # type: ignore[no-any-return]
+        return scaled(self._head(hidden).float(), self.model.config)
 
     @property
     def _plain_head(self) -> bool:
-        names = ("final_logit_softcapping", "logits_scaling", "logit_scale")
-        return not any(getattr(self.model.config, name, None) for name in names)
+        text = self.model.config.get_text_config()
+        return not any(getattr(text, name, None) for name in (*_FACTORS, _SCALING, _CAP))
 
     @cached_property
     def _decoder(self) -> Any:
@@ -264,6 +261,21 @@ class Sampler:
     @cached_property
     def _turn_ends(self) -> frozenset[int]:
         return frozenset(self.encoder.end_ids())
+
+
+def scaled(logits: "torch.Tensor", config: Any) -> "torch.Tensor":
+    """The output layer's numbers as the model itself gives them: some families scale or cap them afterwards.
+
+    The names are those that TRL's fused head knows (``trl.trainer.utils``).
+    """
+    text = config.get_text_config()
+    for name in _FACTORS:
+        if factor := getattr(text, name, None):
+            logits = logits * factor
+    if divisor := getattr(text, _SCALING, None):
+        logits = logits * divisor if text.model_type == _MULTIPLIES else logits / divisor
+    cap = getattr(text, _CAP, None)
+    return (logits / cap).tanh() * cap if cap else logits
 
 
 def _positions(mask: "torch.Tensor") -> "torch.Tensor":

@@ -42,7 +42,7 @@ class TokenBackend(ABC):
     def _complete(self, prompts: Sequence[Sequence[int]], options: dict[str, Any]) -> list[list[Written]]:
         """``options["n"]`` continuations of each prompt, in order."""
 
-    def score(self, prompts: Sequence[JudgePrompt]) -> list[float]:
+    def score(self, prompts: Sequence[JudgePrompt]) -> list[float | None]:
         return self._indicator([self.encoder.prompt_ids(prompt) for prompt in prompts])
 
     def generate(self, prompts: Sequence[JudgePrompt], sampling: Sampling) -> list[list[Chain]]:
@@ -95,8 +95,8 @@ class TokenBackend(ABC):
             indicator_ids=self.encoder.indicator_ids,
         )
 
-    def _indicator(self, ids: Sequence[Sequence[int]]) -> list[float]:
-        """P(first indicator) right after each sequence of tokens."""
+    def _indicator(self, ids: Sequence[Sequence[int]]) -> list[float | None]:
+        """P(first indicator) right after each sequence of tokens; None where the model gives no number."""
         options = {"n": 1, "max_tokens": 1, "temperature": 0.0, "logprob_token_ids": list(self.encoder.indicator_ids)}
         found = []
         for [written] in self._complete(ids, options):

@@ -18,6 +18,7 @@ from genrm_engine.backends.tokens import TokenBackend, Written
 from genrm_engine.device import lease_name
 from genrm_engine.errors import EngineError
 from genrm_engine.types import BackendSpec
+from genrm_engine.weights import check_model, refuse_adapter
 
 if TYPE_CHECKING:
     from vllm import LLM
@@ -77,6 +78,8 @@ def _load(spec: BackendSpec) -> "LLM":
         os.environ.setdefault(name, value)
     if spec.dtype not in _DTYPES:
         raise EngineError(f"unknown dtype {spec.dtype!r}: use one of {', '.join(_DTYPES)}")
+    check_model(spec.model)
+    refuse_adapter(spec.model, by="vLLM")
     try:
         from vllm import LLM
         from vllm.platforms import current_platform
