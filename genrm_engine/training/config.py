@@ -15,7 +15,11 @@ STAR: tuple[str, ...] = ("star-sft", "star-dpo", "star-ipo")
 HEADS: tuple[str, ...] = ("bradley-terry", "pairrm")
 """Methods whose judge is a reward model: it scores and writes no rationale."""
 
-# Per method and for the embedded 135M model; the paper's 1e-6 is for 8B and moves nothing here.
+MOST_PARAMETERS = 1_000_000_000
+"""A larger model is trained at a rate that somebody has chosen: those below are for the embedded 135M model.
+
+The paper's 1e-6 is for 8B and moves nothing there.
+"""
 LEARNING_RATES = {
     "genrm": 5e-5,
     "star-sft": 3e-5,
@@ -62,14 +66,16 @@ class TrainConfig:
     )
     model: str = field(metadata={"help": "Folder or name of the model to start from."})
     learning_rate: float | None = _option(
-        None, "Peak learning rate; empty: the method's default (10 times it for LoRA)."
+        None,
+        "Peak learning rate; empty: the method's default for a model of 135 million parameters (10 times it for LoRA). "
+        "Above a billion it must be given; the paper trains 8 billion at 1e-6.",
     )
     epochs: float | None = _option(None, "Passes over the training rows (per iteration); empty: the method's default.")
     batch_size: int = _option(BATCH_SIZE, "Rows per optimiser step.")
     micro_batch_size: int = _option(4, "Rows computed at once; smaller needs less memory and gives the same result.")
     lora: bool = _option(False, "Train a low-rank adapter, merged at the end, instead of all weights.")
     lora_rank: int = _option(16, "Rank of the adapter.")
-    keep_adapter: bool = _option(False, "Write the adapter alone instead of merged weights.")
+    keep_adapter: bool = _option(False, "Write the adapter alone, not merged weights; to judge needs `model` too.")
     warmup_ratio: float = _option(0.1, "Share of the steps that warm the learning rate up.")
     weight_decay: float = _option(0.0, "AdamW's weight decay.")
     max_grad_norm: float = _option(1.0, "Gradient norm above which a step is scaled down.")
@@ -101,7 +107,10 @@ class TrainConfig:
     label_noise: float = _option(
         0.0, "star-dpo: share of labels taken to be wrong; above 0 the loss is the robust one (Chowdhury et al. 2024)."
     )
-    soft_labels: bool = _option(True, "Train on the share of annotators for each side where several have labelled.")
+    soft_labels: bool = _option(
+        True,
+        "genrm, warm-up, bradley-terry, pairrm: train on the share of annotators for each side where several labelled.",
+    )
     consistency_weight: float = _option(1.0, "grpo: weight of the reward for being right in both orders.")
     warm_up: str = _option("", "File of pairs with written rationales to warm the format up on first; empty: none.")
     replay_share: float = _option(0.5, "Older labelled pairs mixed in for each new one, where a file of them is given.")

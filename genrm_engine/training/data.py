@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from genrm_engine.backends.encoding import PromptEncoder
 from genrm_engine.errors import EngineError
 from genrm_engine.prompts import INDICATORS, VERDICT_END, JudgePrompt, build_prompt
@@ -83,6 +85,17 @@ def pair_weights(rows: Sequence[LabelledPair], *, balance_length: bool) -> list[
         raise EngineError("there is no labelled pair with a weight above 0 to train on")
     mean = sum(weights) / len(weights)
     return [weight / mean for weight in weights]
+
+
+def copies(weights: Sequence[float], *, seed: int) -> list[int]:
+    """How often each row is taken so that rows count by their weights where a loss knows none; as many as there are.
+
+    Systematic resampling (Kitagawa 1996): the expectation is the weight's share exactly, a row with the mean weight is
+    taken once, and every row by its weight rounded up or down.
+    """
+    scaled = np.asarray(weights, dtype=float) * (len(weights) / sum(weights))
+    edges = np.floor(np.cumsum(scaled).round(9) + np.random.default_rng(seed).random())
+    return [int(count) for count in np.diff(edges, prepend=0.0)]
 
 
 def verdict_rows(item: Item, encoder: PromptEncoder, *, soft: bool) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from genrm_engine.errors import EngineError
 from genrm_engine.progress import Progress
 from genrm_engine.prompts import INDICATORS
 from genrm_engine.training.config import TrainConfig
-from genrm_engine.training.data import Item
+from genrm_engine.training.data import Item, copies
 from genrm_engine.training.head import add_completion_head
 from genrm_engine.training.loop import Reporter, arguments, ends, lora_config, merged, run, world_size
 from genrm_engine.verdicts import parse_verdict
@@ -142,12 +142,14 @@ def question_rows(
 ) -> list[dict[str, Any]]:
     """``count`` rows for all steps of a run: pass after pass over the pairs, each shuffled by the seed.
 
-    ``items`` and rows alike hold both orders of a pair beside each other.
+    ``items`` and rows alike hold both orders of a pair beside each other. In a pass a pair comes as often as it weighs.
     """
+    counts = copies([item.weight for item in items[::2]], seed=config.seed)
+    asked_for = np.repeat(np.arange(len(counts)), counts)
     order: list[int] = []
     while 2 * len(order) < count:
         draw = np.random.default_rng([config.seed, 2 * len(order) // len(items)])
-        order += draw.permutation(len(items) // 2).tolist()
+        order += draw.permutation(asked_for).tolist()
     asked = [items[2 * pair + turn] for pair in order for turn in (0, 1)]
     return [
         {

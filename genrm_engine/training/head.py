@@ -7,6 +7,8 @@ verdict token is most of the layer's work for nothing. Same interface, same numb
 import types
 from typing import TYPE_CHECKING, Any
 
+from genrm_engine.backends.sampling import scaled
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -32,7 +34,7 @@ def _log_probs(model: Any, labels: Any, *args: Any, **options: Any) -> Any:
     hidden = model.base_model(*args, **options).last_hidden_state[:, :-1]
     targets = labels[:, 1:]
     mask = targets != IGNORED
-    logits = model.get_output_embeddings()(hidden[mask]).float()
+    logits = scaled(model.get_output_embeddings()(hidden[mask]).float(), model.config)
     every = torch.log_softmax(logits, dim=-1)
     chosen = every.gather(-1, targets[mask][:, None])[:, 0]
     with torch.no_grad():

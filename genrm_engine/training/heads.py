@@ -23,7 +23,7 @@ from genrm_engine.prompts import build_prompt
 from genrm_engine.training.config import TrainConfig
 from genrm_engine.training.data import LEAST_PAIRS, Item, items, pair_weights
 from genrm_engine.training.loop import Reporter, arguments, ends, lora_config, merged, run
-from genrm_engine.training.order import PairedOrder
+from genrm_engine.training.order import paired_order
 from genrm_engine.training.stages import local_device
 from genrm_engine.types import LabelledPair
 
@@ -53,9 +53,7 @@ class HeadTrainer(RewardTrainer):
         return dataset
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        rows: Any = self.train_dataset if train_dataset is None else train_dataset
-        size = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        return PairedOrder(rows["block"], rows["length"], batch_size=size, seed=self.args.seed)
+        return paired_order(self, train_dataset)
 
     def compute_loss(
         self,

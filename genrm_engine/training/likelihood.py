@@ -17,7 +17,7 @@ from genrm_engine.progress import Progress
 from genrm_engine.training.config import TrainConfig
 from genrm_engine.training.head import IGNORED, add_completion_head
 from genrm_engine.training.loop import Reporter, arguments, lora_config, merged, run
-from genrm_engine.training.order import PairedOrder
+from genrm_engine.training.order import paired_order
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -47,9 +47,7 @@ class WeightedTrainer(SFTTrainer):
     """SFT whose loss weighs each token, divided by the rows of a step; both orders of a pair are in one batch."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        rows: Any = self.train_dataset if train_dataset is None else train_dataset
-        size = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        return PairedOrder(rows["block"], rows["length"], batch_size=size, seed=self.args.seed)
+        return paired_order(self, train_dataset)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

@@ -33,8 +33,6 @@ ALWAYS: dict[str, Any] = {
     "lr_scheduler_type": "cosine",
     "adam_beta2": 0.95,
     "max_length": None,
-    "train_sampling_strategy": "group_by_length",
-    "length_column_name": "length",
     "remove_unused_columns": False,
     "logging_steps": 1,
     "include_num_input_tokens_seen": "non_padding",

@@ -12,7 +12,7 @@ import numpy as np
 from genrm_engine.errors import EngineError
 from genrm_engine.training.data import Item, chain_row, items, verdict_rows, written_ids
 from genrm_engine.training.selection import Yields, select
-from genrm_engine.training.stages import Fitted, Run, Span, part_of, told, with_rationale
+from genrm_engine.training.stages import Fitted, Run, Span, free_memory, part_of, told, with_rationale
 from genrm_engine.types import Chain, LabelledPair, Method
 
 SAMPLING = 0.3
@@ -79,6 +79,8 @@ def star(run: Run, rows: Sequence[LabelledPair]) -> Fitted:
             model, known = _iteration(run, current, part, number, span)
             if number + 1 < len(slices):
                 run.save(model, after, known)
+                model = None
+                free_memory()  # the next one is read from the folder
         history.append(known)
         current = str(after)
     if model is None:  # killed between the last iteration and the end

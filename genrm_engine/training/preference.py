@@ -14,9 +14,10 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from genrm_engine.backends.encoding import PromptEncoder
 from genrm_engine.progress import Progress
 from genrm_engine.training.config import TrainConfig
-from genrm_engine.training.data import chain_ids
+from genrm_engine.training.data import chain_ids, copies
 from genrm_engine.training.head import add_completion_head
 from genrm_engine.training.loop import Reporter, arguments, lora_config, merged, run
+from genrm_engine.training.order import paired_order
 from genrm_engine.training.selection import Preference
 
 if TYPE_CHECKING:
@@ -24,10 +25,29 @@ if TYPE_CHECKING:
 
 
 class ChainTrainer(DPOTrainer):
-    """DPO on token ids: a chain is trained on exactly as the judge wrote it, not tokenised again."""
+    """DPO on token ids, as the judge wrote them, not tokenised again; both orders of a pair are in one batch."""
 
     def _prepare_dataset(self, dataset: Any, *tokenizing: Any) -> Any:  # noqa: ARG002
         return dataset
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        return paired_order(self, train_dataset)
+
+
+def preference_rows(
+    preferences: Sequence[Preference], *, config: TrainConfig, encoder: PromptEncoder
+) -> list[dict[str, Any]]:
+    """A row for each preference, all those of a pair as often as the pair weighs: TRL's losses know no weights."""
+    pairs: dict[str, list[Preference]] = {}
+    for preference in preferences:
+        pairs.setdefault(preference.item.row.pair.id, []).append(preference)
+    counts = copies([found[0].item.weight for found in pairs.values()], seed=config.seed)
+    return [
+        {**preference_row(preference, encoder), "block": f"{pair}:{copy}"}
+        for (pair, found), count in zip(pairs.items(), counts, strict=True)
+        for copy in range(count)
+        for preference in found
+    ]
 
 
 def preference_row(preference: Preference, encoder: PromptEncoder) -> dict[str, Any]:
@@ -52,7 +72,8 @@ def train_preferences(
     span: tuple[float, float],
 ) -> "tuple[PreTrainedModel, dict[str, Any]]":
     """Train ``model`` against ``reference``, the judge that sampled (None with LoRA: the model without its adapter)."""
-    options = arguments(config, folder, rows=len(preferences), device=model.device.type)
+    rows = preference_rows(preferences, config=config, encoder=encoder)
+    options = arguments(config, folder, rows=len(rows), device=model.device.type)
     losses, weights = loss_types(config)
     trainer = ChainTrainer(
         model=model,
@@ -64,7 +85,7 @@ def train_preferences(
             loss_weights=weights,
             label_smoothing=config.label_noise,
         ),
-        train_dataset=Dataset.from_list([preference_row(preference, encoder) for preference in preferences]),
+        train_dataset=Dataset.from_list(rows),
         processing_class=encoder.tokenizer,
         peft_config=lora_config(config),
         callbacks=[Reporter(progress, span, lambda step, steps: f"Training on rationales, step {step} of {steps}")],
@@ -78,6 +99,7 @@ def train_preferences(
     return merged(trainer, config), {
         **metrics,
         "pairs": len(preferences),
+        "rows": len(rows),
         "reward_margin": margins[-1] if margins else None,
     }
 

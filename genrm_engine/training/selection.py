@@ -46,14 +46,16 @@ def select(
     """Draw verdicts after each rationale by the judge's probability: right chains, right-against-wrong pairs, yields.
 
     (rationale, verdict) is then a sample of the judge itself. The rationale is what costs time, so several verdicts
-    are drawn after each. Right chains are taken in the order they were sampled (STaR-SFT). For the pairs (STaR-DPO)
-    the right chain after which the right verdict was most probable meets the wrong one that misled most; at most
+    are drawn after each. For STaR-SFT the first draw of all chains is gone through, then the second and so on: a chain
+    is taken as often as its verdict is right, where any right draw would take most. For the pairs (STaR-DPO) the right
+    chain after which the right verdict was most probable meets the wrong one that misled most. At most
     ``pairs_per_order`` of either for each prompt and order.
     """
     kept: list[tuple[Item, Chain]] = []
     found: list[Preference] = []
     right_count = wrong_count = unparsed = paired = 0
     for item in items:
+        first_right: list[tuple[int, int]] = []
         right: list[tuple[float, int]] = []
         wrong: list[tuple[float, int]] = []
         drawn = chains[item.key]
@@ -62,16 +64,18 @@ def select(
                 unparsed += config.verdict_draws
                 continue
             p_right = chain.p_first if item.first_wins else 1 - chain.p_first
-            hits = int((_uniforms(item, number, config, iteration) < p_right).sum())
+            verdicts = _uniforms(item, number, config, iteration) < p_right
+            hits = int(verdicts.sum())
             right_count += hits
             wrong_count += config.verdict_draws - hits
             if hits:
+                first_right.append((int(verdicts.argmax()), number))
                 right.append((-p_right, number))
             if hits < config.verdict_draws:
                 wrong.append((p_right, number))
         pairs = list(zip(sorted(right), sorted(wrong), strict=False))[: config.pairs_per_order]
         paired += bool(pairs)
-        kept += [(item, drawn[number]) for number in sorted(place for _, place in right)[: config.pairs_per_order]]
+        kept += [(item, drawn[number]) for _, number in sorted(first_right)[: config.pairs_per_order]]
         found += [Preference(item, drawn[good], drawn[bad]) for (_, good), (_, bad) in pairs]
     return kept, found, Yields(right_count, wrong_count, unparsed, len(items), paired)
 

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from genrm_engine.backends import BackendSpec, load_backend
+from genrm_engine.errors import EngineError
 from genrm_engine.files import read_appended
 from genrm_engine.progress import Progress
 from genrm_engine.training.config import TrainConfig
 from genrm_engine.types import LabelledPair
-from genrm_engine.weights import check_manifest
+from genrm_engine.weights import check_manifest, write_manifest
 from tests.engine.conftest import make_labelled
 
 pytestmark = pytest.mark.model
@@ -35,7 +36,7 @@ def run(config: TrainConfig, out: Path, rows: list[LabelledPair] | None = None, 
 
 
 def test_star_sft_trains_on_right_rationales_in_iterations(tiny_model: Path, tmp_path: Path) -> None:
-    about = run(config_of(tiny_model, "star-sft", iterations=2), tmp_path)
+    about = run(config_of(tiny_model, "star-sft", iterations=2, epochs=12), tmp_path)  # batches differ: enough of them
     steps = about["metrics"]["iterations"]
     assert len(steps) == 2
     for step in steps:
@@ -86,14 +87,14 @@ def test_a_rationalizer_is_told_the_answer_and_trained_without_it(
 
 
 def test_a_warm_up_teaches_the_written_form(tiny_model: Path, tmp_path: Path) -> None:
-    config = config_of(tiny_model, "warm-up", epochs=30, rationale_weight=1.0, learning_rate=1e-2)
+    config = config_of(tiny_model, "warm-up", epochs=30, rationale_weight=1.0, learning_rate=5e-3)
     run(config, tmp_path, explained(12))
     backend = load_backend(BackendSpec("transformers", str(tmp_path / "judge"), device="cpu", threads=1))
     from genrm_engine.prompts import build_prompt
     from genrm_engine.types import Sampling
 
     prompts = [build_prompt(row.pair, method="cot") for row in make_labelled(6)]
-    chains = backend.generate(prompts, Sampling(samples=2, max_tokens=30, temperature=0.3, verdict="free"))
+    chains = backend.generate(prompts, Sampling(samples=2, max_tokens=30, temperature=0.1, verdict="free"))
     read = [chain for texts in chains for chain in texts if chain.p_first is not None]
     assert len(read) >= 10, "the free form is kept after a warm-up"
     assert all("good" in chain.text for chain in read)
@@ -116,6 +117,43 @@ def test_a_kept_adapter_is_small_and_names_no_folder(tiny_model: Path, tmp_path:
     assert {"adapter_model.safetensors", "adapter_config.json"} <= names
     assert "model.safetensors" not in names
     assert str(tiny_model) not in (tmp_path / "judge" / "adapter_config.json").read_text()
+
+
+def test_a_kept_adapter_judges_as_the_whole_weights_do(tiny_model: Path, tmp_path: Path) -> None:
+    from genrm_engine.prompts import build_prompt
+
+    prompts = [build_prompt(row.pair, method="score") for row in make_labelled(6)]
+    found = {}
+    for kept in (True, False):
+        out = tmp_path / str(kept)
+        run(config_of(tiny_model, "genrm", lora=True, keep_adapter=kept, learning_rate=1e-2), out)
+        spec = BackendSpec("transformers", str(out / "judge"), device="cpu", threads=1, dtype="float32")
+        found[kept] = load_backend(spec).score(prompts)
+    untuned = load_backend(BackendSpec("transformers", str(tiny_model), device="cpu", threads=1)).score(prompts)
+    assert found[True] == pytest.approx(found[False], abs=0.002)
+    assert found[True] != pytest.approx(untuned, abs=0.02)
+
+
+def test_an_adapter_is_refused_in_words_where_whole_weights_are_needed(tiny_model: Path, tmp_path: Path) -> None:
+    from genrm_engine.backends.loading import load_model
+    from genrm_engine.training.heads import load_head_model
+
+    run(config_of(tiny_model, "genrm", lora=True, keep_adapter=True, epochs=1), tmp_path)
+    judge = tmp_path / "judge"
+    with pytest.raises(EngineError, match="holds an adapter alone: a reward model needs whole weights"):
+        load_head_model(str(judge), kind="pairrm", config=config_of(judge, "pairrm"))
+    about = json.loads((judge / "run.json").read_text())
+    about["config"]["model"] = str(tmp_path / "gone")
+    (judge / "run.json").write_text(json.dumps(about))
+    write_manifest(judge)
+    with pytest.raises(EngineError, match="gone cannot be loaded"):
+        load_model(str(judge), dtype="auto", device="cpu")
+    (judge / "run.json").unlink()
+    settings = json.loads((judge / "adapter_config.json").read_text())
+    (judge / "adapter_config.json").write_text(json.dumps({**settings, "base_model_name_or_path": None}))
+    write_manifest(judge)
+    with pytest.raises(EngineError, match="says on which model it was trained"):
+        load_model(str(judge), dtype="auto", device="cpu")
 
 
 def test_older_labels_are_part_of_what_was_trained_on(tiny_model: Path, tmp_path: Path) -> None:

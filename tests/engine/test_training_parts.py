@@ -15,7 +15,6 @@ from genrm_engine.formats import read_labelled, read_pairs
 from genrm_engine.prompts import build_prompt
 from genrm_engine.training.config import TrainConfig
 from genrm_engine.training.data import Item, chain_row, pair_weights, verdict_rows, written_ids
-from genrm_engine.training.order import PairedOrder
 from genrm_engine.training.replay import replayed
 from genrm_engine.training.selection import select
 from genrm_engine.types import Chain, LabelledPair, Message, Pair
@@ -128,10 +127,20 @@ def test_at_most_so_many_pairs_for_each_question_the_surest_first() -> None:
     assert len(select([asked], chains, more, iteration=0)[1]) == 2
 
 
+def test_a_right_chain_is_kept_as_often_as_its_verdict_is_right() -> None:
+    config = TrainConfig(method="star-sft", model="m", verdict_draws=4)
+    asked = [item(number) for number in range(2000)]
+    chains = {one.key: [Chain("unsure", 0.25, 3), Chain("better", 0.75, 3)] for one in asked}
+    right, _, _ = select(asked, chains, config, iteration=0)
+    better = sum(chain.text == "better" for _, chain in right) / len(right)
+    neither = (1 - 0.25) * (1 - 0.75)  # of a draw, when the next is looked at
+    assert better == pytest.approx((1 - 0.25) * 0.75 / (1 - neither), abs=0.04)
+
+
 def test_right_chains_are_kept_in_the_order_they_were_sampled() -> None:
     asked = item(1)
-    chains = {asked.key: [Chain(str(n), p, 3) for n, p in enumerate((0.6, 0.0, 0.99))]}
-    config = TrainConfig(method="star-sft", model="m", verdict_draws=64, pairs_per_order=2)
+    chains = {asked.key: [Chain(str(n), p, 3) for n, p in enumerate((1.0, 0.0, 1.0, 1.0))]}
+    config = TrainConfig(method="star-sft", model="m", pairs_per_order=2)
     right, _, _ = select([asked], chains, config, iteration=0)
     assert [chain.text for _, chain in right] == ["0", "2"]
 
@@ -178,19 +187,6 @@ def test_a_written_rationale_names_the_responses_as_shown() -> None:
     one = item(1, first_wins=False)
     one = replace(one, row=replace(one.row, rationale="Response {worse} is rude,\n {better} is not."))
     assert "".join(map(chr, written_ids(one, LETTERS))) == " Response A is rude, B is not."
-
-
-def test_both_orders_of_a_pair_are_in_one_batch_and_every_epoch_is_another() -> None:
-    blocks = [f"p{row // 2}" for row in range(200)]
-    order = PairedOrder(blocks, [10 + row // 2 for row in range(200)], batch_size=8, seed=3)
-    seen = list(order)
-    assert sorted(seen) == list(range(200))
-    assert list(order) == seen
-    for start in range(0, 200, 8):
-        batch = [blocks[row] for row in seen[start : start + 8]]
-        assert all(batch.count(block) == 2 for block in batch)
-    order.set_epoch(1)
-    assert list(order) != seen
 
 
 def test_older_labels_are_replayed_in_their_share_and_never_a_pair_labelled_anew() -> None:
