@@ -61,6 +61,12 @@ class AlternativeAnnotatorTest:
         return asdict(self)
 
 
+def check_epsilon(epsilon: float) -> None:
+    """Raise EngineError for an advantage that no annotator could have."""
+    if not 0 <= epsilon < 1:
+        raise EngineError(f"epsilon must be at least 0 and below 1, not {epsilon}")
+
+
 def alternative_annotator_test(
     judgements: Sequence[Judgement], rows: Sequence[DataRow], *, epsilon: float = EPSILONS["skilled"]
 ) -> AlternativeAnnotatorTest:
@@ -78,8 +84,7 @@ def replacement_test(
     said: Mapping[str, str], labels: Mapping[str, Mapping[str, str]], *, epsilon: float = EPSILONS["skilled"]
 ) -> AlternativeAnnotatorTest:
     """The same test on the judge's labels and the people's, by pair; any label that both sides may use."""
-    if not 0 <= epsilon < 1:
-        raise EngineError(f"epsilon must be at least 0 and below 1, not {epsilon}")
+    check_epsilon(epsilon)
     compared = _comparisons(said, labels)
     tested = {name: gaps for name, gaps in compared.items() if len(gaps) >= LEAST_ITEMS}
     left_out = len(compared) - len(tested)

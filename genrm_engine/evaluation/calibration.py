@@ -5,7 +5,7 @@ and Elkan 2002) fits any rising curve. Both are fitted on every label twice, onc
 response), because which response is stored as A says nothing: a calibrated one half stays one half.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from genrm_engine.types import Choice, Judgement, LabelledPair
 FOLDS = 5
 OTHERS = "other held-out labels"
 CROSS = "the same labels, cross-fitted by group in {folds} folds"
+SHARED = "calibration is fitted on pairs of a group that is measured: keep groups on one side"
 LEAST_LABELS = 20
 _EDGE = 1e-6  # a probability of 0 or 1 has no logit
 _HOTTEST = 100.0  # at this temperature every probability is near one half
@@ -76,7 +77,7 @@ def calibrate(
     source = held if others is None else _Labels.of(*others)
     names = set(source.group_names)
     if others is not None and names & set(held.group_names):
-        raise EngineError("calibration is fitted on pairs of a group that is measured: keep groups on one side")
+        raise EngineError(SHARED)
     n, labels, before = len(held.p_a), len(source.p_a), held.reliability(held.p_a)
     if labels < LEAST_LABELS or len(names) < 2:
         return Calibration(n, labels, f"nothing: {labels} labels in {len(names)} groups are too few", before)
@@ -90,6 +91,13 @@ def calibrate(
         after_temperature=held.reliability(_applied(temperature_scaling, source, held, folds)),
         after_isotonic=held.reliability(_applied(isotonic, source, held, folds)),
     )
+
+
+def refuse_shared_groups(rows: Iterable[LabelledPair], others: Iterable[LabelledPair]) -> None:
+    """Raise EngineError where pairs to measure and others to fit on are of one group; known before any is judged."""
+    groups = [{group_of(row.pair.id, {row.pair.id: row.pair.group}) for row in part} for part in (rows, others)]
+    if set.intersection(*groups):
+        raise EngineError(SHARED)
 
 
 def fit_temperature(p_a: Floats, is_a: Floats) -> float:

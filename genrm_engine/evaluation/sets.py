@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from genrm_engine.errors import EngineError
-from genrm_engine.evaluation.agreement import Agreement, agreement, labels_of
+from genrm_engine.evaluation.agreement import Agreement, agreement, label_of, labels_of
 from genrm_engine.evaluation.alternative_annotator import (
     EPSILONS,
     AlternativeAnnotatorTest,
@@ -13,10 +13,10 @@ from genrm_engine.evaluation.alternative_annotator import (
 )
 from genrm_engine.evaluation.calibration import Calibration, calibrate
 from genrm_engine.evaluation.length import LengthFigures, by_length
-from genrm_engine.evaluation.metrics import Metrics, correct, measure
+from genrm_engine.evaluation.metrics import Metrics, measure
 from genrm_engine.evaluation.report import notes
 from genrm_engine.evaluation.selective import Selection, select
-from genrm_engine.formats import DataRow
+from genrm_engine.formats import DataRow, labelled_pairs
 from genrm_engine.types import Judgement, LabelledPair
 
 WISHED = 0.9
@@ -35,7 +35,7 @@ class JudgedSet:
     @property
     def labelled(self) -> list[LabelledPair]:
         """The pairs whose consensus is A or B."""
-        return [pair for row in self.rows if (pair := row.labelled()) is not None]
+        return labelled_pairs(self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +74,15 @@ def figures_of(
     judged: JudgedSet, *, fitted_on: JudgedSet | None = None, epsilon: float = EPSILONS["skilled"]
 ) -> SetFigures:
     """Everything of one set; calibration is fitted on ``fitted_on`` where it is given, else cross-fitted."""
-    labelled = judged.labelled
+    pairs = judged.labelled
     several = any(len(labels_of(row)) > 1 for row in judged.rows)
+    agreed = any(row.choice is not None for row in judged.rows)
     others = None if fitted_on is None else (fitted_on.judgements, fitted_on.labelled)
     return SetFigures(
-        metrics=measure(labelled, judged.judgements),
-        calibration=calibrate(judged.judgements, labelled, others=others) if labelled else None,
-        length=by_length(judged.judgements, labelled) if labelled else None,
-        selection=selection(judged.judgements, labelled) if labelled else None,
+        metrics=measure(pairs, judged.judgements),
+        calibration=calibrate(judged.judgements, pairs, others=others) if pairs else None,
+        length=by_length(judged.judgements, pairs) if pairs else None,
+        selection=selection(judged.judgements, judged.rows) if agreed else None,
         agreement=agreement(judged.judgements, judged.rows) if judged.rows else None,
         alternative_annotator_test=(
             alternative_annotator_test(judged.judgements, judged.rows, epsilon=epsilon) if several else None
@@ -89,13 +90,16 @@ def figures_of(
     )
 
 
-def selection(judgements: Sequence[Judgement], rows: Sequence[LabelledPair], *, wished: float = WISHED) -> Selection:
-    """From which confidence on the judge agrees with people as often as is wished; groups count once."""
+def selection(judgements: Sequence[Judgement], rows: Sequence[DataRow], *, wished: float = WISHED) -> Selection:
+    """From which confidence on the judge agrees with people as often as is wished; groups count once.
+
+    The judge names one response always, so where people's consensus is a tie it does not agree with them.
+    """
     said = {judgement.pair_id: judgement for judgement in judgements}
-    judged = [row for row in rows if row.pair.id in said]
+    judged = [row for row in rows if row.choice is not None and row.pair.id in said]
     return select(
         {row.pair.id: max(said[row.pair.id].p_a, 1 - said[row.pair.id].p_a) for row in judged},
-        {row.pair.id: correct(said[row.pair.id].p_a, row.choice) == 1 for row in judged},
+        {row.pair.id: label_of(said[row.pair.id].p_a) == row.choice != "tie" for row in judged},
         wished=wished,
         groups={row.pair.id: row.pair.group for row in judged},
     )

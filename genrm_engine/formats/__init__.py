@@ -6,9 +6,10 @@ one JSON list, plain or gzipped.
 """
 
 from genrm_engine.formats.columns import guess_columns
+from genrm_engine.formats.ids import refuse_collisions
 from genrm_engine.formats.layouts import FORMATS, detect
 from genrm_engine.formats.reading import iter_data, read_data, read_labelled, read_pairs
-from genrm_engine.formats.rows import DataRow, HumanLabel, Label
+from genrm_engine.formats.rows import DataRow, HumanLabel, Label, labelled_pairs
 
 __all__ = [
     "FORMATS",
@@ -18,7 +19,9 @@ __all__ = [
     "detect",
     "guess_columns",
     "iter_data",
+    "labelled_pairs",
     "read_data",
     "read_labelled",
     "read_pairs",
+    "refuse_collisions",
 ]

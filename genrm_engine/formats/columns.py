@@ -12,6 +12,7 @@ WINNERS = ("winner", "preference", "preferred", "choice", "label", "verdict", "b
 ANNOTATORS = ("annotator", "annotator_id", "judge", "rater", "worker", "worker_id", "labeler", "user", "completed_by")
 IDS = ("id", "pair_id", "external_id", "uid", "uuid", "idx")
 GROUPS = ("group", "group_key", "prompt_id", "question_id", "topic")
+SYSTEMS = ("system", "system_prompt", "system_message")
 CHOSEN = ("chosen", "accepted", "preferred_response", "better_response", "win", "positive")
 REJECTED = ("rejected", "refused", "dispreferred_response", "worse_response", "lose", "negative")
 
@@ -52,7 +53,7 @@ def prompt_column(names: Iterable[str]) -> str | None:
 
 
 def guess_columns(names: Iterable[str]) -> dict[str, str]:
-    """``{field: column}`` for prompt, responses (or chosen and rejected), winner, annotator, models, id and group."""
+    """``{field: column}`` for the prompt, the responses (or chosen and rejected), the winner and what else is known."""
     given = list(names)
     found: dict[str, str | None] = {"prompt": prompt_column(given)}
     chosen, rejected = _named(given, CHOSEN), _named(given, REJECTED)
@@ -66,7 +67,7 @@ def guess_columns(names: Iterable[str]) -> dict[str, str]:
         if first in models and second in models:
             found |= {"model_a": models[first], "model_b": models[second]}
     found |= {"winner": _named(given, WINNERS), "annotator": _named(given, ANNOTATORS)}
-    found |= {"id": _named(given, IDS), "group": _named(given, GROUPS)}
+    found |= {"id": _named(given, IDS), "group": _named(given, GROUPS), "system": _named(given, SYSTEMS)}
     return {field: column for field, column in found.items() if column is not None}
 
 

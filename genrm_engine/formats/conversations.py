@@ -6,6 +6,7 @@ more than one message (two models were asked the same further questions), it is 
 
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 
 from genrm_engine.errors import EngineError
 from genrm_engine.types import Message
@@ -45,6 +46,21 @@ def split(first: Conversation, second: Conversation, names: tuple[str, str]) -> 
         if conversation[shared].role != "assistant":
             raise EngineError(f"{name} has no answer of the assistant to what {names[0]} and {names[1]} share")
     return first[:shared], written(first[shared:]), written(second[shared:])
+
+
+def split_texts(first: str, second: str, names: tuple[str, str]) -> tuple[Conversation, str, str]:
+    """The shared beginning of two plain texts, whole words only, and what each goes on with."""
+    end = sum(1 for _ in takewhile(lambda both: both[0] == both[1], zip(first, second, strict=False)))
+    if (first[end : end + 1] + second[end : end + 1]).strip():  # within a word
+        while end and not first[end - 1].isspace():
+            end -= 1
+    prompt, one, other = (text.strip() for text in (first[:end], first[end:], second[end:]))
+    if not (prompt and one and other):
+        raise EngineError(
+            f"{names[0]} and {names[1]} are plain texts without a prompt, so what both begin with is taken for it, and "
+            f"{'a response is then empty' if prompt else 'they begin differently'}; give prompt as a field or messages"
+        )
+    return (Message("user", prompt),), one, other
 
 
 def written(messages: Sequence[Message]) -> str:

@@ -45,9 +45,25 @@ def number_of(row: Row, name: str) -> float | None:
     value = row.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    number = finite(value)
+    if number is None:
         raise EngineError(f"{name} is not a number but {_shown(value)}")
-    return float(value)
+    return number
+
+
+def finite(value: object) -> float | None:
+    """The number as a float; None for what is no number, and for whole numbers that are too large for a float."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+def whole(value: Any) -> Any:
+    """A number that is whole as such: data frames hold 7 as 7.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def messages_of(value: object, name: str) -> tuple[Message, ...]:
@@ -82,7 +98,7 @@ def labels_of(value: object) -> tuple[HumanLabel, ...]:
         choice = choice_of(item.get("choice"), f"{name}: choice")
         if choice is None:
             raise EngineError(f"{name}: choice is missing")
-        annotator = str(item["annotator"])
+        annotator = str(whole(item["annotator"]))
         found[annotator] = HumanLabel(annotator, choice)
     return tuple(found.values())
 
@@ -111,13 +127,16 @@ def pandalm_vote(value: object, name: str) -> Label:
     return PANDALM_VOTES[value]
 
 
-def turns_of(value: object, name: str) -> list[str]:
-    """The turns of one side: a list of texts, the same list written as JSON, or one plain text. Null is empty."""
-    if isinstance(value, str):
-        value = _json_list(value)
-    if not isinstance(value, list) or not value:
-        raise EngineError(f"{name} is neither text nor a list of turns but {_kind(value)}")
-    return ["" if turn is None else text_of(turn, name) for turn in value]
+def turns_of(row: Row, *names: str) -> list[list[str]]:
+    """The turns of each field: lists of texts, plain or written as JSON; null is empty.
+
+    Where not all are lists, each text is one turn as it stands: an answer may itself be JSON.
+    """
+    given = {name: present(row, name) for name in names}
+    lists = {name: _json_list(value) for name, value in given.items()}
+    if all(isinstance(value, list) for value in lists.values()):
+        given = lists
+    return [_turns(value, name) for name, value in given.items()]
 
 
 def models_of(row: Row) -> tuple[str, str] | None:
@@ -126,17 +145,27 @@ def models_of(row: Row) -> tuple[str, str] | None:
     return (str(first), str(second)) if first and second else None
 
 
-def _json_list(text: str) -> list[Any]:
+def _json_list(value: Any) -> Any:
+    """The list that a text writes as JSON; anything else as it is."""
     try:
-        value = json.loads(text)
+        found = json.loads(value) if isinstance(value, str) else value
     except ValueError:
-        return [text]
-    return value if isinstance(value, list) else [text]
+        return value
+    return found if isinstance(found, list) else value
+
+
+def _turns(value: object, name: str) -> list[str]:
+    turns = [value] if isinstance(value, str) else value
+    if not isinstance(turns, list) or not turns:
+        raise EngineError(f"{name} is neither text nor a list of turns but {_kind(turns)}")
+    return ["" if turn is None else text_of(turn, name) for turn in turns]
 
 
 def _message(value: object, name: str) -> Message:
     if not isinstance(value, dict) or not isinstance(value.get("role"), str):
         raise EngineError(f"{name} has no role")
+    if value.get("tool_calls") or value.get("function_call"):
+        raise EngineError(f"{name} calls a tool, which a judge cannot read")
     content = value.get("content")
     if isinstance(content, list):
         content = "".join(_part(part, name) for part in content)

@@ -8,7 +8,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from genrm_engine.errors import EngineError
-from genrm_engine.formats.conversations import Conversation, is_transcript, read_transcript, split, until_turn
+from genrm_engine.formats.columns import prompt_column
+from genrm_engine.formats.conversations import (
+    Conversation,
+    is_transcript,
+    read_transcript,
+    split,
+    split_texts,
+    until_turn,
+)
 from genrm_engine.formats.draft import Draft
 from genrm_engine.formats.fields import (
     BOTH_BAD,
@@ -22,10 +30,11 @@ from genrm_engine.formats.fields import (
     present,
     text_of,
     turns_of,
+    whole,
     winner_of,
 )
 from genrm_engine.formats.rows import HumanLabel, Label
-from genrm_engine.formats.scales import is_scale, read_scale
+from genrm_engine.formats.scales import is_scale, is_unsigned, read_scale, said_winner
 from genrm_engine.formats.tools import is_argilla, is_label_studio, read_argilla, read_label_studio
 from genrm_engine.types import Message
 
@@ -62,9 +71,9 @@ def known(row: Row) -> str | None:
 def read_row(row: Row, name: str) -> Draft:
     """The row as the layout ``name``, one of ``FORMATS``, has it."""
     layout = LAYOUTS[name]
-    draft = _with_common(layout.read(row), row)
+    draft = _with_common(_by_name(layout.read(row), row), row)
     given = None if layout.votes else row.get("id")
-    return draft if given is None else replace(draft, id=str(given))
+    return draft if given is None else replace(draft, id=str(whole(given)))
 
 
 def _tandem(row: Row) -> Draft:
@@ -73,7 +82,8 @@ def _tandem(row: Row) -> Draft:
     if annotator and choice is not None and not labels:
         # An export of single labels: the choice is that annotator's, not the consensus.
         labels, choice = (HumanLabel(str(annotator), choice),), None
-    return Draft(
+    winner = None if choice or labels else said_winner(row)
+    draft = Draft(
         prompt=messages_of(present(row, "prompt"), "prompt"),
         response_a=text_of(present(row, "response_a"), "response_a"),
         response_b=text_of(present(row, "response_b"), "response_b"),
@@ -83,15 +93,18 @@ def _tandem(row: Row) -> Draft:
         p_a=_probability(row),
         models=models_of(row) or models_of(_object(row, "meta")),
     )
+    if winner is None:
+        return draft
+    return replace(draft, stated=winner.choice, strength=winner.strength, both_bad=winner.both_bad)
 
 
 def _trl(row: Row) -> Draft:
     prompt = messages_of(present(row, "prompt"), "prompt")
     chosen, rejected = present(row, "chosen"), present(row, "rejected")
     if isinstance(chosen, str) and isinstance(rejected, str):
-        return _chosen(prompt, text_of(chosen, "chosen"), text_of(rejected, "rejected"))
+        return _chosen(row, prompt, text_of(chosen, "chosen"), text_of(rejected, "rejected"))
     sides = _completed(prompt, chosen, "chosen"), _completed(prompt, rejected, "rejected")
-    return _chosen(*split(*sides, ("chosen", "rejected")))
+    return _chosen(row, *split(*sides, ("chosen", "rejected")))
 
 
 def _trl_implicit(row: Row) -> Draft:
@@ -99,30 +112,30 @@ def _trl_implicit(row: Row) -> Draft:
     if isinstance(chosen, str) or isinstance(rejected, str):
         if is_transcript(chosen) and is_transcript(rejected):
             return _hh_rlhf(row)
-        raise EngineError(
-            "chosen and rejected are plain texts without a prompt, so where the prompt ends and the response begins "
-            "cannot be known; give prompt as a field, messages, or transcripts with 'Human:' and 'Assistant:'"
-        )
+        if "prompt" in row:
+            return _trl(row)
+        texts = text_of(chosen, "chosen"), text_of(rejected, "rejected")
+        return _chosen(row, *split_texts(*texts, ("chosen", "rejected")))
     sides = messages_of(chosen, "chosen"), messages_of(rejected, "rejected")
-    return _chosen(*split(*sides, ("chosen", "rejected")))
+    return _chosen(row, *split(*sides, ("chosen", "rejected")))
 
 
 def _hh_rlhf(row: Row) -> Draft:
     sides = [read_transcript(text_of(present(row, name), name), name) for name in ("chosen", "rejected")]
-    return _chosen(*split(sides[0], sides[1], ("chosen", "rejected")))
+    return _chosen(row, *split(sides[0], sides[1], ("chosen", "rejected")))
 
 
 def _ultrafeedback(row: Row) -> Draft:
     """Equal scores are a tie: its chosen response was then taken by lot."""
     scores = [number_of(row, name) for name in ("score_chosen", "score_rejected")]
-    draft = _trl(row)
+    draft = _trl_implicit(row) if row.get("prompt") is None else _trl(row)
     return replace(draft, stated="tie") if scores[0] is not None and scores[0] == scores[1] else draft
 
 
 def _arena(row: Row) -> Draft:
     """Nobody is named, so the voter is called by the vote's id."""
-    asked = turns_of(present(row, "prompt"), "prompt")
-    sides = [_asked(asked, turns_of(present(row, name), name), name) for name in ("response_a", "response_b")]
+    asked, *answers = turns_of(row, "prompt", "response_a", "response_b")
+    sides = [_asked(asked, said, name) for said, name in zip(answers, ("response_a", "response_b"), strict=True)]
     prompt, response_a, response_b = split(sides[0], sides[1], ("response_a", "response_b"))
     voter = f"arena-{row['id']}" if row.get("id") is not None else ""
     return _voted(row, prompt, response_a, response_b, voter)
@@ -138,7 +151,7 @@ def _conversations(row: Row) -> Draft:
 
 
 def _mt_bench(row: Row) -> Draft:
-    """``turn`` says how far the conversation had gone when it was judged."""
+    """``turn`` says how far the conversation had gone when it was judged. A ``judge`` that is a list is a model's."""
     turn = present(row, "turn")
     if isinstance(turn, bool) or not isinstance(turn, int) or turn < 1:
         raise EngineError(f"turn is not a number from 1 but {turn!r}")
@@ -147,8 +160,9 @@ def _mt_bench(row: Row) -> Draft:
     ]
     prompt, response_a, response_b = split(sides[0], sides[1], ("conversation_a", "conversation_b"))
     judge = present(row, "judge")
-    voter = ", ".join(map(str, judge)) if isinstance(judge, list) else str(judge)
-    return _voted(row, prompt, response_a, response_b, voter)
+    if isinstance(judge, list):
+        return Draft(prompt, response_a, response_b, models=models_of(row))
+    return _voted(row, prompt, response_a, response_b, str(judge))
 
 
 def _pandalm(row: Row) -> Draft:
@@ -169,8 +183,11 @@ def _pandalm(row: Row) -> Draft:
     )
 
 
-def _chosen(prompt: Conversation, chosen: str, rejected: str) -> Draft:
+def _chosen(row: Row, prompt: Conversation, chosen: str, rejected: str) -> Draft:
     """Two equal responses are a tie: there was nothing to prefer."""
+    labels = row.get("labels")
+    if isinstance(labels, list) and any(isinstance(label, dict) for label in labels):
+        raise EngineError("labels is ambiguous beside chosen and rejected, which do not say what A and B are")
     return Draft(prompt, chosen, rejected, stated="tie" if chosen == rejected else "a").drawn()
 
 
@@ -184,11 +201,15 @@ def _voted(row: Row, prompt: Conversation, response_a: str, response_b: str, vot
 
 
 def _completed(prompt: Conversation, value: object, name: str) -> Conversation:
-    """The side's whole conversation: some files repeat the prompt in it, others give the answer alone."""
+    """The side's whole conversation: some files repeat the prompt in it, also without its system message, others give
+    the answer alone.
+    """
     if isinstance(value, str):
         return (*prompt, Message("assistant", text_of(value, name)))
     messages = messages_of(value, name)
-    return (*prompt, *messages) if messages[0].role == "assistant" else messages
+    if messages[0].role == "assistant":
+        return (*prompt, *messages)
+    return (*prompt[:1], *messages) if prompt[0].role == "system" and not _has_system(messages) else messages
 
 
 def _asked(asked: list[str], answers: list[str], name: str) -> Conversation:
@@ -198,8 +219,24 @@ def _asked(asked: list[str], answers: list[str], name: str) -> Conversation:
     return tuple(message for turn in turns for message in (Message("user", turn[0]), Message("assistant", turn[1])))
 
 
+def _by_name(draft: Draft, row: Row) -> Draft:
+    """A choice beside ``annotator`` is that annotator's, not the consensus."""
+    annotator = row.get("annotator")
+    if draft.stated is None or draft.labels or annotator is None or annotator == "":
+        return draft
+    label = HumanLabel(str(whole(annotator)), draft.stated, draft.strength, draft.both_bad)
+    return replace(draft, stated=None, strength=None, both_bad=False, labels=(label,))
+
+
+def _has_system(messages: Conversation) -> bool:
+    return any(message.role == "system" for message in messages)
+
+
 def _with_common(draft: Draft, row: Row) -> Draft:
     """What any layout may carry beside its own fields."""
+    system = row.get("system")
+    if isinstance(system, str) and system.strip() and not _has_system(draft.prompt):
+        draft = replace(draft, prompt=(Message("system", text_of(system, "system")), *draft.prompt))
     meta = _object(row, "meta")
     weight = number_of(row, "weight")
     if weight is not None and weight < 0:
@@ -229,8 +266,26 @@ def _compares(row: Row) -> bool:
     return "chosen" in row or "rejected" in row
 
 
+def _are_texts(row: Row) -> bool:
+    """Whether chosen or rejected is a text that is no transcript, and so does not say where its prompt ends."""
+    return any(isinstance(row.get(name), str) for name in ("chosen", "rejected")) and not _is_transcripts(row)
+
+
+def _is_trl(row: Row) -> bool:
+    return _compares(row) and (row.get("prompt") is not None or ("prompt" in row and _are_texts(row)))
+
+
+def _is_trl_implicit(row: Row) -> bool:
+    """Texts that a column of another name may ask for are not split by the words that they share."""
+    return _compares(row) and ("prompt" in row or not _are_texts(row) or prompt_column(map(str, row)) is None)
+
+
 def _is_arena(row: Row) -> bool:
-    return "winner_model_a" in row or ("winner" in row and "response_a" in row)
+    return "winner_model_a" in row or {"winner", "model_a", "model_b", "response_a"} <= row.keys()
+
+
+def _is_tandem(row: Row) -> bool:
+    return ("response_a" in row or "response_b" in row) and not is_unsigned(row)
 
 
 def _is_mt_bench(row: Row) -> bool:
@@ -252,15 +307,11 @@ LAYOUTS = {
         Layout("arena-conversations", lambda row: "conversation_a" in row, _conversations, votes=True),
         Layout("scale", is_scale, read_scale),
         Layout("pandalm", lambda row: "response1" in row, _pandalm),
-        Layout(
-            "ultrafeedback",
-            lambda row: _compares(row) and row.get("prompt") is not None and "score_chosen" in row,
-            _ultrafeedback,
-        ),
-        Layout("trl", lambda row: _compares(row) and row.get("prompt") is not None, _trl),
+        Layout("ultrafeedback", lambda row: _is_trl_implicit(row) and "score_chosen" in row, _ultrafeedback),
+        Layout("trl", _is_trl, _trl),
         Layout("hh-rlhf", _is_transcripts, _hh_rlhf),
-        Layout("trl-implicit", _compares, _trl_implicit),
-        Layout("tandem", lambda row: "response_a" in row or "response_b" in row, _tandem),
+        Layout("trl-implicit", _is_trl_implicit, _trl_implicit),
+        Layout("tandem", _is_tandem, _tandem),
     )
 }
 FORMATS: tuple[str, ...] = tuple(sorted(LAYOUTS))

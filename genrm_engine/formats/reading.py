@@ -7,7 +7,7 @@ from genrm_engine.errors import EngineError
 from genrm_engine.files import Place, placed_rows
 from genrm_engine.formats.draft import Draft, merged
 from genrm_engine.formats.layouts import FORMATS, detect, known, read_row
-from genrm_engine.formats.rows import DataRow
+from genrm_engine.formats.rows import DataRow, labelled_pairs
 from genrm_engine.types import LabelledPair, Pair
 
 
@@ -36,7 +36,7 @@ def read_data(path: Path, *, format: str | None = None) -> list[DataRow]:  # noq
 
 def read_labelled(path: Path, *, format: str | None = None) -> list[LabelledPair]:  # noqa: A002
     """The pairs whose consensus is A or B; ties and pairs without a label are left out."""
-    return [row for row in (row.labelled() for row in read_data(path, format=format)) if row is not None]
+    return labelled_pairs(read_data(path, format=format))
 
 
 def read_pairs(path: Path, *, format: str | None = None) -> list[Pair]:  # noqa: A002

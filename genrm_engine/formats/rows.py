@@ -1,7 +1,7 @@
 """What a line of a data file says, whatever its layout; knows nothing of files or layouts."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,16 +45,25 @@ class DataRow:
 
     @property
     def share_a(self) -> float | None:
-        """P(A) as people see it, 0 to 1: the file's own ``p_a``, else the share of two or more labels."""
+        """P(A) as people see it, 0 to 1: the file's own ``p_a``, else the share of two or more labels.
+
+        None where their majority is not ``choice``: somebody has settled the pair against it.
+        """
         if self.p_a is not None or len(self.labels) < 2:
             return self.p_a
-        return share_for_a([label.choice for label in self.labels])
+        choices = [label.choice for label in self.labels]
+        return share_for_a(choices) if self.choice in (None, consensus(choices)) else None
 
     def labelled(self) -> LabelledPair | None:
         """The pair as training and measuring want it; None for a tie and where there is no consensus."""
         if self.choice is None or self.choice == "tie":
             return None
         return LabelledPair(self.pair, self.choice, self.weight, self.share_a, self.rationale)
+
+
+def labelled_pairs(rows: Iterable[DataRow]) -> list[LabelledPair]:
+    """The pairs whose consensus is A or B; ties and pairs without a label are left out."""
+    return [pair for row in rows if (pair := row.labelled()) is not None]
 
 
 def share_for_a(choices: Sequence[Label]) -> float:

@@ -15,6 +15,7 @@ from genrm_engine.formats.rows import HumanLabel
 from genrm_engine.formats.scales import Verdict, verdict_of
 
 _VERDICTS = ("pairwise", "choices")
+"""What Label Studio compares with; choices may ask for something else, and count only where nothing is pairwise."""
 
 
 class _Answer(NamedTuple):
@@ -57,7 +58,10 @@ def is_argilla(row: Row) -> bool:
 
 
 def read_argilla(row: Row) -> Draft:
-    """A record with its submitted responses; the first question that compares the two texts counts."""
+    """A record with its submitted responses; the first question that compares the two texts counts.
+
+    One that ranks or names them comes before those whose words might be a verdict on something else.
+    """
     fields = row.get("fields")
     apart = isinstance(fields, dict)
     data: Mapping[str, Any] = fields if isinstance(fields, dict) else row
@@ -66,7 +70,8 @@ def read_argilla(row: Row) -> Draft:
     texts = {name: value for name, value in data.items() if name not in questions and isinstance(value, str | list)}
     draft = _compared(texts, "fields" if apart else "record", None)
     sides = couples(texts)[0]
-    for question in dict.fromkeys(answer.question for answer in answers):
+    naming = [answer for answer in answers if isinstance(answer.value, list) or answer.value in sides]
+    for question in dict.fromkeys(answer.question for answer in (*naming, *answers)):
         try:
             return _labelled(draft, _verdicts([one for one in answers if one.question == question], sides))
         except EngineError:
@@ -114,15 +119,14 @@ def _results(value: object) -> list[Mapping[str, Any]]:
 
 
 def _selected(results: object, name: str) -> Verdict | None:
-    for result in _results(results):
-        value = result.get("value")
-        if result.get("type") not in _VERDICTS or not isinstance(value, dict):
-            continue
-        chosen = value.get("selected") or value.get("choices")
-        if isinstance(chosen, list) and len(chosen) == 1:
-            chosen = chosen[0]
-        return verdict_of(chosen, f"{name}: selected")
-    return None
+    said = [result for kind in _VERDICTS for result in _results(results) if result.get("type") == kind]
+    value = next((each["value"] for each in said if isinstance(each.get("value"), dict)), None)
+    if value is None:
+        return None
+    chosen = value.get("selected") or value.get("choices")
+    if isinstance(chosen, list) and len(chosen) == 1:
+        chosen = chosen[0]
+    return verdict_of(chosen, f"{name}: selected")
 
 
 def _completed_by(value: object, number: int) -> str:
