@@ -24,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         summary = options.run(options)
     except Cancelled:
-        tell("cancelled")
+        stopped = options.cancel_file.exists()
+        tell(f"cancelled; remove {options.cancel_file} to go on with the run" if stopped else "cancelled")
         return 3
     except EngineError as error:
         tell(f"error: {error}")

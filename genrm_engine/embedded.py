@@ -120,15 +120,15 @@ def _convert(source: Path, folder: Path) -> None:
 def _merge(base: Path, folder: Path) -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
+        import peft  # noqa: F401
         import torch
-        from peft import PeftModel
-        from transformers import AutoModelForCausalLM, AutoTokenizer
     except ImportError as error:
         raise EngineError(f"making the starter judge needs the 'engine' extra: {error}") from error
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, use_safetensors=True)
-    merged = PeftModel.from_pretrained(model, str(ADAPTER)).merge_and_unload()
-    merged.to(torch.bfloat16).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+    from genrm_engine.backends.loading import load_model, load_tokenizer, merged
+
+    model = merged(load_model(str(base), dtype="float32", device="cpu"), str(ADAPTER))
+    model.to(torch.bfloat16).save_pretrained(folder)  # type: ignore[arg-type]
+    load_tokenizer(str(base)).save_pretrained(folder)
 
 
 @contextmanager

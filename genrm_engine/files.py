@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
@@ -51,7 +51,12 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 def data_hash(rows: Sequence[LabelledPair]) -> str:
     """SHA-256 of the labelled pairs, independent of their order."""
-    lines = sorted(json.dumps(row.to_json(), sort_keys=True) for row in rows)
+    return rows_hash(row.to_json() for row in rows)
+
+
+def rows_hash(rows: Iterable[Mapping[str, Any]]) -> str:
+    """SHA-256 of the rows, independent of their order."""
+    lines = sorted(json.dumps(row, sort_keys=True) for row in rows)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

@@ -122,6 +122,6 @@ def _rationales(chains: Sequence[Chain], *, swapped: bool) -> list[Rationale]:
         if chain.p_first is None:
             continue
         p_a = p_a_of(chain.p_first, swapped=swapped)
-        verdict = verdict_of(p_a, swapped=swapped)
+        verdict = verdict_of(chain, swapped=swapped)
         found.append(Rationale(swapped, number, chain.text, p_a, verdict, chain.tokens))
     return found

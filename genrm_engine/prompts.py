@@ -3,7 +3,7 @@
 Layout for prefix caching: instructions and rubric, then the conversation, then the two responses. Text that is too
 long is shortened by one rule (``shorten``): the longest parts give first, a response keeps its beginning and a piece
 of its end, a conversation keeps more of its end, because the question stands there. The instructions, the rubric's
-place and the verdict form are never cut.
+place and the verdict form are never cut; where they leave less than half of a prompt to the pair, that is an error.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from genrm_engine.errors import EngineError
 from genrm_engine.types import JudgeSettings, Message, Method, Pair
 from genrm_engine.verdicts import defused
 
@@ -83,12 +84,23 @@ def build_prompt(pair: Pair, *, method: Method, rubric: str = "", swapped: bool 
 def fit_prompt(
     pair: Pair, settings: JudgeSettings, *, swapped: bool, count: Callable[[JudgePrompt], int]
 ) -> JudgePrompt:
-    """The prompt for one order, shortened until ``count`` finds at most ``settings.max_prompt_tokens`` tokens."""
+    """The prompt for one order, shortened until ``count`` finds at most ``settings.max_prompt_tokens`` tokens.
+
+    Raises EngineError where text must be cut and too little of it would be left to judge.
+    """
     prompt = build_prompt(pair, method=settings.method, rubric=settings.rubric, swapped=swapped)
     head = _head(settings.rubric)
     if len(prompt.user.encode()) + _TEMPLATE_TOKENS <= settings.max_prompt_tokens:  # a token is a byte or more
         return prompt
     tokens = count(prompt)
+    if tokens <= settings.max_prompt_tokens:
+        return prompt
+    frame = count(_assemble(head, "", "", "", method=settings.method, shortened=False))
+    if 2 * frame > settings.max_prompt_tokens:
+        raise EngineError(
+            f"the task and the rubric take {frame} of the {settings.max_prompt_tokens} tokens of a prompt "
+            "(max_prompt_tokens), and the pair needs at least half: shorten the rubric or raise the limit"
+        )
     asked = conversation(pair.prompt)
     first, second = _shown(pair, swapped=swapped)
     length = len(asked) + len(first) + len(second)
@@ -104,6 +116,11 @@ def fit_prompt(
             shortened=True,
         )
         tokens = count(prompt)
+    if tokens > settings.max_prompt_tokens:
+        raise EngineError(
+            f"the shortest prompt of pair {pair.id} takes {tokens} tokens, more than max_prompt_tokens "
+            f"({settings.max_prompt_tokens}): raise the limit"
+        )
     return prompt
 
 

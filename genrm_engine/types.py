@@ -117,8 +117,9 @@ class LabelledPair:
 class Rationale:
     """One chain: ``p_a`` and ``verdict`` are in the stored order, ``swapped`` says that B was shown first.
 
-    ``verdict`` is the more probable response; at exactly one half it is the one shown first, which favours neither
-    response, because each is shown first in one of the two orders. ``tokens`` are those computed for this chain.
+    ``verdict`` is the response that the judge named. Where it was not asked to write that down it is the more probable
+    one; at exactly one half the one shown first, which favours neither response, because each is shown first in one of
+    the two orders. ``tokens`` are those computed for this chain.
     """
 
     swapped: bool
@@ -315,9 +316,12 @@ class Chain:
 
     ``text`` is the rationale alone where a verdict was read, the raw text where none was; ``tokens`` counts what was
     computed for the chain, ``token_ids`` are those of the rationale (empty where a backend does not tell them).
+    ``names_first`` is the verdict that the judge wrote itself: whether it names the response shown first (None: it
+    wrote none, and ``p_first`` was read where the letter would stand).
     """
 
     text: str
     p_first: float | None
     tokens: int
     token_ids: tuple[int, ...] = ()
+    names_first: bool | None = None

@@ -36,7 +36,7 @@ class Drawn:
     def votes(self) -> tuple[int, int]:
         """Votes for A and for B, in the stored order."""
         found = [
-            verdict_of(p_a_of(chain.p_first, swapped=swapped), swapped=swapped)
+            verdict_of(chain, swapped=swapped)
             for chains, swapped in ((self.straight, False), (self.swapped, True))
             for chain in chains
             if chain.p_first is not None
@@ -110,8 +110,12 @@ def p_a_of(p_first: float, *, swapped: bool) -> float:
     return 1 - p_first if swapped else p_first
 
 
-def verdict_of(p_a: float, *, swapped: bool) -> Choice:
-    """The more probable response; at exactly one half the one shown first (see ``types.Rationale``)."""
-    if p_a == 0.5:
-        return "b" if swapped else "a"
-    return "a" if p_a > 0.5 else "b"
+def verdict_of(chain: Chain, *, swapped: bool) -> Choice:
+    """The response that a chain with a verdict names: as written, or the more probable (see ``types.Rationale``).
+
+    A letter that was sampled against the odds is a vote for what it says, as a reader of the rationale takes it.
+    """
+    names_first = chain.names_first
+    if names_first is None:
+        names_first = chain.p_first is not None and chain.p_first >= 0.5
+    return "a" if names_first != swapped else "b"

@@ -7,6 +7,9 @@ from pathlib import Path
 from genrm_engine.errors import EngineError
 
 MANIFEST = "manifest.json"
+RUN = "run.json"
+ADAPTER = "adapter_config.json"
+"""The file by which a folder is known to hold an adapter, which needs the weights that it was trained on."""
 
 
 def file_sha256(path: Path) -> str:
@@ -38,6 +41,62 @@ def check_manifest(folder: Path) -> None:
             raise EngineError(f"{folder}: {name} is missing")
         if file_sha256(path) != expected:
             raise EngineError(f"{folder}: {name} was changed after it was written")
+
+
+def check_model(model: str) -> None:
+    """Raise EngineError where a model's folder has a manifest that its files differ from; other models pass."""
+    if (Path(model) / MANIFEST).is_file():
+        check_manifest(Path(model))
+
+
+def adapter_base(model: str) -> str | None:
+    """The model that the adapter in this folder was trained on; None: no adapter.
+
+    Its ``run.json`` names it, or ``adapter_config.json`` where there is none. A relative folder is looked for in the
+    working directory, then beside the adapter and above it. Raises EngineError where an adapter's folder does not tell.
+    """
+    folder = Path(model)
+    if not (folder / ADAPTER).is_file():
+        return None
+    try:
+        if (folder / RUN).is_file():
+            base = json.loads((folder / RUN).read_text(encoding="utf-8"))["config"]["model"]
+        else:
+            base = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        base = None
+    if not base:
+        raise EngineError(f"{model} holds an adapter, and no {RUN} says on which model it was trained")
+    return _found(str(base), folder.resolve())
+
+
+def _found(base: str, adapter: Path) -> str:
+    """The folder that a relative ``base`` means to an adapter; ``base`` itself where there is none (a model's name)."""
+    for start in (Path(), adapter, *adapter.parents):
+        if (start / base).is_dir() and (start / base).resolve() != adapter:
+            return str(start / base)
+    return base
+
+
+def refuse_adapter(model: str, *, by: str) -> None:
+    """Raise EngineError where the folder holds an adapter alone, which ``by`` cannot take."""
+    if adapter_base(model) is not None:
+        raise EngineError(f"{model} holds an adapter alone: {by} needs whole weights (train without keep_adapter)")
+
+
+def weights_mark(model: str) -> str:
+    """What tells a folder's weights from others at little cost: its manifest's checksum, else that of a file list.
+
+    Empty for a model that is no folder here: nothing but its name is known.
+    """
+    folder = Path(model)
+    if (folder / MANIFEST).is_file():
+        return file_sha256(folder / MANIFEST)
+    if not folder.is_dir():
+        return ""
+    found = sorted((path.name, path.stat()) for path in folder.iterdir() if path.is_file())
+    files = [(name, about.st_size, about.st_mtime_ns) for name, about in found]
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
 
 def weights_sha256(folder: Path) -> str:

@@ -5,8 +5,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from genrm_engine.commands.shared import add_common, add_format, add_judging, backend_of, progress_of, settings_of
-from genrm_engine.evaluation.run import judge_file, same_judging
+from genrm_engine.commands.shared import add_common, add_format, add_judging, judge_of, progress_of, settings_of
+from genrm_engine.evaluation.resuming import same_judging
+from genrm_engine.evaluation.run import judge_file
 from genrm_engine.formats import read_pairs
 
 
@@ -14,9 +15,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     progress = progress_of(options, options.out.parent / f"{options.out.name}.progress")
     pairs = read_pairs(options.input, format=options.format)
     settings = settings_of(options)
-    same_judging(progress.file.parent, settings, options.model)
     started = time.monotonic()
-    with backend_of(options, progress) as backend:
+    with judge_of(options, progress) as (backend, judge):
+        same_judging(progress.file.parent, settings, judge, {options.out: pairs})
         found = judge_file(pairs, backend=backend, settings=settings, file=options.out, progress=progress)
     seconds = time.monotonic() - started
     return {"out": str(options.out), "pairs": len(found), "seconds": round(seconds, 2)}

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from genrm_engine.commands.shared import add_format, judgements_of, tell
-from genrm_engine.formats import read_labelled
+from genrm_engine.formats import read_labelled, refuse_collisions
 from genrm_engine.replay import replay, to_markdown
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     labelled = [row for path in options.data for row in read_labelled(path, format=options.format)]
+    refuse_collisions(labelled)
     rows = replay(
         judgements_of(options.full),
         {row.pair.id: row.choice for row in labelled},

@@ -1,6 +1,7 @@
 """What several commands share: options for judging and for the machine, the device's lease, the loaded judge."""
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -11,10 +12,11 @@ from genrm_engine.backends import Backend, BackendSpec, load_backend
 from genrm_engine.device import lease_name
 from genrm_engine.embedded import resolve_model
 from genrm_engine.errors import EngineError
-from genrm_engine.files import read_appended
-from genrm_engine.formats import FORMATS
+from genrm_engine.evaluation.resuming import judge_marks
+from genrm_engine.formats import FORMATS, DataRow, read_data
 from genrm_engine.progress import Progress, wait_for_device
 from genrm_engine.types import Judgement, JudgeSettings
+from genrm_engine.weights import RUN
 
 Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
 MODEL = "folder or name of a model, 'embedded' (the starter judge), 'embedded-base' (the bare model) or 'scripted:NAME'"
@@ -27,8 +29,10 @@ def tell(text: str) -> None:
 
 
 def progress_of(options: argparse.Namespace, folder: Path) -> Progress:
-    """Progress written to ``folder``, and told unless ``--json`` asks for quiet."""
-    return Progress(folder, echo=None if options.json else tell)
+    """Progress written to ``folder``, and told unless ``--json`` asks for quiet; ``options`` keep its cancel file."""
+    progress = Progress(folder, echo=None if options.json else tell)
+    options.cancel_file = progress.cancel_file
+    return progress
 
 
 def model_of(model: str, options: argparse.Namespace) -> str:
@@ -55,12 +59,37 @@ def settings_of(options: argparse.Namespace) -> JudgeSettings:
     )
 
 
-def judgements_of(file: Path) -> list[Judgement]:
-    """The judgements of a file that ``judge`` or ``evaluate`` wrote. Raises EngineError where there is none."""
-    rows = [Judgement.from_json(row) for row in read_appended(file)]
+def rows_of(file: Path, options: argparse.Namespace) -> list[DataRow]:
+    """The rows of a data file; of some splits only, where ``--split`` names them. Raises EngineError for none."""
+    rows = read_data(file, format=options.format)
     if not rows:
+        raise EngineError(f"{file} has no row")
+    found = [row for row in rows if not options.split or row.split in options.split]
+    if not found:
+        raise EngineError(f"{file} has no row of the split {', '.join(options.split)}")
+    return found
+
+
+def judgements_of(file: Path) -> list[Judgement]:
+    """The judgements of a file that ``judge`` or ``evaluate`` wrote; a line that a kill has torn is passed over.
+
+    Raises EngineError where there is none, and for a line that is something else.
+    """
+    if not file.is_file():
+        raise EngineError(f"{file} is missing")
+    found = []
+    for number, line in enumerate(file.read_bytes().splitlines(), start=1):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        try:
+            found.append(Judgement.from_json(row))
+        except (KeyError, TypeError, ValueError, EngineError) as error:
+            raise EngineError(f"{file}, line {number}: lacks or misspells a field of a judgement: {error!r}") from error
+    if not found:
         raise EngineError(f"{file} holds no judgement")
-    return rows
+    return found
 
 
 @contextmanager
@@ -83,14 +112,25 @@ def device_of(options: argparse.Namespace, device: str, progress: Progress) -> I
 
 
 @contextmanager
-def backend_of(options: argparse.Namespace, progress: Progress) -> Iterator[Backend]:
-    """The judge that the options name, loaded; closed at the end."""
+def judge_of(options: argparse.Namespace, progress: Progress) -> Iterator[tuple[Backend, dict[str, str]]]:
+    """The judge that the options name, loaded, and what tells it from others; closed at the end."""
     with device_of(options, options.device or "auto", progress) as device:
-        backend = load_backend(_spec(options, device))
+        spec = _spec(options, device)
+        if options.rubric is None and _learnt_rubric(spec.model):
+            tell(f"note: {options.model} was trained with a rubric and judges without one: give it with --rubric")
+        backend = load_backend(spec)
         try:
-            yield backend
+            yield backend, judge_marks(options.model, spec)
         finally:
             backend.close()
+
+
+def _learnt_rubric(model: str) -> bool:
+    """Whether the judge in this folder was trained with guidelines; not of a model that Tandem did not train."""
+    try:
+        return bool(json.loads((Path(model) / RUN).read_text(encoding="utf-8"))["config"]["rubric"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _spec(options: argparse.Namespace, device: str) -> BackendSpec:
@@ -142,6 +182,11 @@ def add_judging(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--dtype", default="auto", help="auto (bfloat16 where the device is fast at it), bfloat16, float16 or float32"
     )
+
+
+def add_split(command: argparse.ArgumentParser) -> None:
+    """Which part of the data files."""
+    command.add_argument("--split", nargs="+", help="only rows of these splits (split or meta.split)")
 
 
 def add_format(command: argparse.ArgumentParser) -> None:

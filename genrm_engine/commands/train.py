@@ -7,9 +7,17 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from genrm_engine.commands.shared import add_common, add_format, device_of, model_of, progress_of
+from genrm_engine.commands.shared import (
+    add_common,
+    add_format,
+    add_split,
+    device_of,
+    model_of,
+    progress_of,
+    rows_of,
+)
 from genrm_engine.errors import EngineError
-from genrm_engine.formats import read_labelled
+from genrm_engine.formats import labelled_pairs
 from genrm_engine.training.config import METHODS, TrainConfig
 from genrm_engine.training.tracking import VARIABLE, Tracking
 
@@ -22,8 +30,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     progress = progress_of(options, options.out)
     with device_of(options, config.device, progress) as device:
         config = TrainConfig.from_json({**row, "device": device, "model": model_of(config.model, options)})
-        rows = read_labelled(options.train, format=options.format)
-        older = read_labelled(options.replay, format=options.format) if options.replay else []
+        rows = labelled_pairs(rows_of(options.train, options))
+        older = labelled_pairs(rows_of(options.replay, options)) if options.replay else []
         from genrm_engine.training.run import train
         from genrm_engine.training.trackers import tracked
 
@@ -44,6 +52,7 @@ def config_row(options: argparse.Namespace) -> dict[str, Any]:
             raise EngineError(f"{options.config} does not hold a JSON object")
     given = {name: getattr(options, name) for name in ("method", "model", "device", "threads")}
     row = {**row, **dict(_setting(text) for text in options.set or ())}
+    given["rubric"] = options.rubric and options.rubric.read_text(encoding="utf-8")
     return {**row, **{name: value for name, value in given.items() if value is not None}}
 
 
@@ -73,6 +82,7 @@ def add(commands: Any) -> None:
     command.add_argument("--model", help="model to start from, over the configuration's")
     command.add_argument("--train", type=Path, required=True, help="labelled pairs")
     command.add_argument("--replay", type=Path, help="older labelled pairs, of which a share is mixed in")
+    command.add_argument("--rubric", type=Path, help="file with guidelines shown to the judge, over the field's text")
     command.add_argument("--out", type=Path, required=True, help="folder of the run; the judge is OUT/judge")
     command.add_argument(
         "--track",
@@ -82,5 +92,5 @@ def add(commands: Any) -> None:
     )
     command.add_argument("--track-name", default="", metavar="NAME", help="the run's name there; none: that of OUT")
     command.set_defaults(run=run)
-    for part in (add_format, add_common):
+    for part in (add_split, add_format, add_common):
         part(command)

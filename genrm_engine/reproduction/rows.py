@@ -51,7 +51,8 @@ def read_set(place: Place, name: str) -> list[LabelledPair]:
 def run_row(place: Place, preset: Preset, study: Study, row: RowSpec, number: int, chosen: Mapping[str, Any]) -> Path:
     """Compute the row on fold ``number`` unless its file is there; returns the file.
 
-    Out of distribution the last judge of the first fold is measured.
+    The fold's number is the seed of its training, so that the pooled folds tell of chance in training as well. Out of
+    distribution the last judge of the first fold is measured.
     """
     file = place.out / "rows" / f"{study.name}-{row.name}-{number}.json"
     if file.exists():
@@ -60,7 +61,7 @@ def run_row(place: Place, preset: Preset, study: Study, row: RowSpec, number: in
     if row.sampled:
         train_rows = some(train_rows, study.sampled_pairs, purpose="training")
     work = place.work / study.name / f"{row.name}-{number}"
-    config = TrainConfig.from_json(_config(place, preset, row, chosen)) if row.train else None
+    config = TrainConfig.from_json({**_config(place, preset, row, chosen), "seed": number}) if row.train else None
     about: dict[str, Any] = {}
     if config is not None:
         about = _train(place, config, train_rows, work)

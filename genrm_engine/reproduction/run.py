@@ -9,8 +9,9 @@ from genrm_engine.files import write_json
 from genrm_engine.reproduction.presets import Preset, RowSpec, Study
 from genrm_engine.reproduction.rows import Place, read_set, run_row, try_settings
 from genrm_engine.reproduction.table import Result, read_results, summary, write_tables
+from genrm_engine.weights import file_sha256
 
-CHOICES = "choices.json"
+CHOICES, PRESET = "choices.json", "preset.json"
 Choices = dict[str, dict[str, dict[str, Any]]]
 
 
@@ -20,6 +21,7 @@ def reproduce(place: Place, preset: Preset, *, only: Sequence[str] = ()) -> dict
     Rows without training come first, then those without sampling. After each row the table is written anew.
     """
     wanted = _wanted(preset, only)
+    _same_preset(place, preset)
     for study in preset.studies:
         for row in wanted:
             chosen = choose(place, preset, study, row) if row.train else {}
@@ -31,6 +33,7 @@ def reproduce(place: Place, preset: Preset, *, only: Sequence[str] = ()) -> dict
 
 def tables(place: Place, preset: Preset) -> dict[str, Any]:
     """Write ``results.json``, ``table.md`` and plots from the rows that are there; no model is needed."""
+    _same_preset(place, preset)
     results: dict[str, list[Result]] = {}
     for study in preset.studies:
         files = {study.name: study.inside, **study.outside}
@@ -64,6 +67,24 @@ def choose(place: Place, preset: Preset, study: Study, row: RowSpec) -> Mapping[
     mine["chosen"] = best["settings"]
     write_json(place.out / CHOICES, known)
     return dict(best["settings"])
+
+
+def _same_preset(place: Place, preset: Preset) -> None:
+    """Refuse a folder of another preset, or of other data; results that do not tell are taken for this preset's.
+
+    The data are known by their files: a file is the same for every version that reads it.
+    """
+    names = {file for study in preset.studies for file in (study.inside, *study.outside.values())}
+    files = {place.data / name.partition(":")[0] for name in names}
+    if missing := sorted(str(file) for file in files if not file.is_file()):
+        raise EngineError(f"{', '.join(missing)}: no such file")
+    now = {"preset": preset.name, "data_sha256": {file.name: file_sha256(file) for file in sorted(files)}}
+    about = place.out / PRESET
+    if not about.exists():
+        place.out.mkdir(parents=True, exist_ok=True)
+        write_json(about, now)
+    elif json.loads(about.read_text(encoding="utf-8")) != now:
+        raise EngineError(f"{place.out} holds results of another preset or other data ({about}): use an empty folder")
 
 
 def _wanted(preset: Preset, only: Sequence[str]) -> list[RowSpec]:

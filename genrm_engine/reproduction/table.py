@@ -43,13 +43,13 @@ def item_of(judgement: Judgement) -> Item:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One line of the table: a row's part on all its folds; ``figures`` by the name of the set."""
+    """One line of the table: a row's part on the ``folds`` that are there; ``figures`` by the name of the set."""
 
     row: str
     title: str
     part: str
     method: Method
-    folds: int
+    folds: Sequence[int]
     items: Mapping[str, Mapping[str, Item]]
     figures: Mapping[str, Metrics]
     extra: Mapping[str, Mapping[str, Any]]
@@ -61,7 +61,7 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         sets = {name: {**self.figures[name].to_json(), **self.extra[name]} for name in self.figures}
-        return {"row": self.row, "part": self.part, "title": self.title, "folds": self.folds, "sets": sets}
+        return {"row": self.row, "part": self.part, "title": self.title, "folds": len(self.folds), "sets": sets}
 
 
 def read_results(
@@ -94,9 +94,7 @@ def summary(preset: Preset, results: Mapping[str, Sequence[Result]]) -> dict[str
         for row in preset.rows
         for fold in range(study.sampled_folds if row.sampled else study.folds)
     }
-    there = {
-        f"{study}/{line.row}/{fold}" for study, lines in results.items() for line in lines for fold in range(line.folds)
-    }
+    there = {f"{study}/{line.row}/{fold}" for study, lines in results.items() for line in lines for fold in line.folds}
     return {"preset": preset.name, "studies": rows, "missing": sorted(wanted - there)}
 
 
@@ -141,7 +139,7 @@ def markdown(study: Study, lines: Sequence[Result]) -> str:
     rows = [head, ["---"] * len(head)]
     for line in lines:
         rows.append(
-            [line.title, str(line.folds), *_inside(line, study.name), *(_counted(line, name) for name in outside)]
+            [line.title, str(len(line.folds)), *_inside(line, study.name), *(_counted(line, name) for name in outside)]
         )
     return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
 
@@ -201,7 +199,8 @@ def _result(
         name: _figures(judged, data[name], method, by_pair=_by_pair(study, name)) for name, judged in items.items()
     }
     extra = {name: _sampled_figures(judged, data[name], method) for name, judged in items.items()}
-    return Result(row, title, part, method, len(read), items, figures, extra, [one["training"] for one in read])
+    folds = [int(one["fold"]) for one in read]
+    return Result(row, title, part, method, folds, items, figures, extra, [one["training"] for one in read])
 
 
 def _longer(study: Study, data: Mapping[str, Sequence[LabelledPair]]) -> Result:
@@ -216,7 +215,9 @@ def _longer(study: Study, data: Mapping[str, Sequence[LabelledPair]]) -> Result:
     figures = {
         name: _figures(judged, data[name], "score", by_pair=_by_pair(study, name)) for name, judged in items.items()
     }
-    return Result(LONGER, "longer wins", "", "score", study.folds, items, figures, {name: {} for name in items}, [])
+    return Result(
+        LONGER, "longer wins", "", "score", range(study.folds), items, figures, {name: {} for name in items}, []
+    )
 
 
 def _figures(items: Mapping[str, Item], rows: Sequence[LabelledPair], method: Method, *, by_pair: bool) -> Metrics:

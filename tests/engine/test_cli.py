@@ -4,12 +4,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from genrm_engine.backends import BackendSpec, load_backend
 from genrm_engine.cli import main
 from genrm_engine.device import DeviceLease
 from tests.engine.conftest import make_labelled
+
+LONGER = BackendSpec("scripted", "scripted:longer")
 
 
 @pytest.fixture
@@ -40,10 +44,97 @@ def test_evaluate_goes_on_with_what_is_judged_already(
     assert "crashed" in capsys.readouterr().err
     done = (out / "judgements.jsonl").read_text().splitlines()
     assert len(done) == 16
-    assert main(["evaluate", "--model", "scripted:oracle", *command]) == 0
+    assert main(["evaluate", "--model", "scripted:crash:1", *command]) == 0
     lines = (out / "judgements.jsonl").read_text().splitlines()
     assert lines[:16] == done
     assert len(lines) == 20
+
+
+@pytest.mark.parametrize("other", [["--model", "scripted:shorter"], ["--method", "cot"]])
+def test_a_plain_measurement_never_gives_another_judges_figures(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], other: list[str]
+) -> None:
+    command = ["evaluate", "--model", "scripted:longer", "--data", str(data), "--out", str(tmp_path / "out"), "--plain"]
+    assert main(command) == 0
+    assert main(command) == 0
+    assert main([*command, *other]) == 2
+    assert "holds judgements of another judge" in capsys.readouterr().err
+
+
+def test_data_without_rows_or_without_the_split_is_named(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = tmp_path / "empty.jsonl"
+    empty.touch()
+    command = ["evaluate", "--model", "scripted:longer", "--out", str(tmp_path / "out"), "--data"]
+    assert main([*command, str(empty)]) == 2
+    assert f"{empty} has no row\n" in capsys.readouterr().err
+    assert main([*command, str(data), "--split", "gate", "test"]) == 2
+    assert f"{data} has no row of the split gate, test\n" in capsys.readouterr().err
+
+
+@pytest.fixture
+def parted(data: Path) -> Path:
+    """The same rows, every fourth of them in the split test and the others in train."""
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    parts = [{**row, "split": "train" if number % 4 else "test"} for number, row in enumerate(rows)]
+    data.write_text("".join(json.dumps(row) + "\n" for row in parts))
+    return data
+
+
+def test_a_plain_measurement_keeps_to_its_split_and_refuses_what_has_no_effect(
+    parted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", "--model", "scripted:oracle", "--data", str(parted), "--plain", "--json", "--out"]
+    assert main([*command, str(tmp_path / "out"), "--split", "test"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["n"] == 5
+    for option in (["--calibration", str(parted)], ["--epsilon", "0.1"]):
+        assert main([*command, str(tmp_path / "other"), *option]) == 2
+        assert f"{option[0]} does not apply with --plain" in capsys.readouterr().err
+
+
+def test_a_gold_question_without_an_id_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "gold.jsonl"
+    rows = [{**row.to_json(), "gold": row.choice} for row in make_labelled(2)]
+    del rows[1]["id"]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = ["evaluate", "--model", "scripted:oracle", "--data", str(file), "--plain", "--out", str(tmp_path / "out")]
+    assert main(command) == 2
+    assert f"{file}, line 2: a gold question needs an id" in capsys.readouterr().err
+
+
+def test_training_keeps_to_its_split_and_reads_its_rubric(
+    parted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
+
+    def train(config: Any, rows: Any, out: Path, *, older: Any, **_: Any) -> dict[str, Any]:
+        given.update(config=config, rows=rows, older=older)
+        return {}
+
+    monkeypatch.setattr("genrm_engine.training.run.train", train)
+    (tmp_path / "rubric.txt").write_text("Prefer short answers.", encoding="utf-8")
+    command = ["train", "--method", "genrm", "--model", "m", "--train", str(parted), "--replay", str(parted)]
+    options = ["--split", "train", "--rubric", str(tmp_path / "rubric.txt"), "--out", str(tmp_path / "out")]
+    assert main([*command, *options]) == 0
+    assert (len(given["rows"]), len(given["older"])) == (15, 15)
+    assert given["config"].rubric == "Prefer short answers."
+    assert main([*command, "--split", "gate", "--out", str(tmp_path / "out")]) == 2
+
+
+def test_a_judge_that_learnt_a_rubric_and_judges_without_one_says_so(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judge = tmp_path / "judge"
+    judge.mkdir()
+    (judge / "run.json").write_text(json.dumps({"config": {"model": "m", "rubric": "Be kind."}}))
+    monkeypatch.setattr("genrm_engine.commands.shared.load_backend", lambda _: load_backend(LONGER))
+    (tmp_path / "rubric.txt").write_text("Be kind.")
+    command = ["judge", "--model", str(judge), "--in", str(data), "--out"]
+    assert main([*command, str(tmp_path / "with.jsonl"), "--rubric", str(tmp_path / "rubric.txt")]) == 0
+    assert "rubric" not in capsys.readouterr().err
+    assert main([*command, str(tmp_path / "without.jsonl")]) == 0
+    assert f"{judge} was trained with a rubric and judges without one" in capsys.readouterr().err
 
 
 def test_judge_writes_one_line_a_pair(data: Path, tmp_path: Path) -> None:
@@ -69,11 +160,17 @@ def test_lasting_errors_exit_with_two(data: Path, tmp_path: Path, capsys: pytest
     assert "method must be one of" in errors[-1]
 
 
-def test_a_cancelled_run_exits_with_three(data: Path, tmp_path: Path) -> None:
+def test_a_cancelled_run_exits_with_three_and_says_what_to_remove(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "cancel").touch()
-    assert main(["evaluate", "--model", "scripted:longer", "--data", str(data), "--out", str(out)]) == 3
+    command = ["evaluate", "--model", "scripted:longer", "--data", str(data), "--out", str(out)]
+    assert main(command) == 3
+    assert f"cancelled; remove {out / 'cancel'} to go on" in capsys.readouterr().err
+    (out / "cancel").unlink()
+    assert main(command) == 0
 
 
 def test_waiting_for_the_device_tells_who_holds_it(data: Path, tmp_path: Path) -> None:
@@ -123,6 +220,25 @@ def test_compare_is_paired_and_needs_no_model(data: Path, tmp_path: Path, capsys
     (tmp_path / "empty.jsonl").write_text("")
     assert main(["compare", "--first", str(tmp_path / "empty.jsonl"), *files[2:]]) == 2
     assert "holds no judgement" in capsys.readouterr().err
+    assert main(["compare", "--first", str(tmp_path / "none.jsonl"), *files[2:]]) == 2
+    assert "none.jsonl is missing" in capsys.readouterr().err
+    assert main(["compare", "--first", str(data), *files[2:]]) == 2
+    assert f"{data}, line 1: lacks or misspells a field of a judgement: KeyError('pair_id')" in capsys.readouterr().err
+
+
+def test_files_that_give_one_id_to_different_pairs_are_refused(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judged, other = tmp_path / "judged.jsonl", tmp_path / "other.jsonl"
+    command = ["judge", "--model", "scripted:longer", "--method", "cot", "--in", str(data), "--out", str(judged)]
+    assert main(command) == 0
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    other.write_text(json.dumps({**rows[0], "id": rows[1]["id"]}) + "\n")
+    both = ["--data", str(data), str(other)]
+    assert main(["compare", "--first", str(judged), "--second", str(judged), *both]) == 2
+    assert main(["replay", "--full", str(judged), *both]) == 2
+    errors = capsys.readouterr().err
+    assert errors.count("the id p1 stands for different pairs") == 2
 
 
 def test_replay_compares_voting_rules_on_recorded_samples(
@@ -165,7 +281,7 @@ def test_settings_of_a_training_run_come_from_file_and_options(tmp_path: Path) -
     from genrm_engine.errors import EngineError
 
     (tmp_path / "config.json").write_text('{"method": "genrm", "model": "m", "epochs": 2.0}')
-    given = {"method": None, "model": "other", "device": None, "threads": 1}
+    given = {"method": None, "model": "other", "device": None, "threads": 1, "rubric": None}
     options = Namespace(config=tmp_path / "config.json", set=["epochs=0.5", "warm_up=file.jsonl"], **given)
     assert config_row(options) == {
         "method": "genrm",

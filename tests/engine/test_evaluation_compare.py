@@ -68,6 +68,15 @@ def test_nothing_in_common_is_an_error() -> None:
         compare(said([labelled(1)], [0.9]), said([labelled(2)], [0.9]), [labelled(1), labelled(2)])
 
 
+def test_one_id_for_different_pairs_or_choices_is_an_error() -> None:
+    rows = [labelled(1), labelled(2)]
+    said_of = said(rows, [0.9, 0.9])
+    for other, says in ((labelled(1, a=9), "different pairs"), (labelled(1, "b"), "different choices")):
+        with pytest.raises(EngineError, match=f"the id p001 stands for {says}"):
+            compare(said_of, said_of, [*rows, other])
+    assert compare(said_of, said_of, [*rows, labelled(1)]).n == 2
+
+
 def test_accuracy_by_length_beside_the_longer_one_wins() -> None:
     near = [labelled(number, "a", a=10, b=9) for number in range(10)]  # the longer one is right
     far = [labelled(number, "a", a=2, b=10) for number in range(10, 20)]  # the shorter one is right

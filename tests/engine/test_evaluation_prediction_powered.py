@@ -101,6 +101,24 @@ def test_what_cannot_be_estimated_is_an_error() -> None:
         powered_mean({"x": 1.0, "y": 1.0}, {"x": 0.5, "y": 0.4}, {"x": "g", "y": "g"})
 
 
+def test_a_win_rate_of_labels_that_are_all_alike_has_the_exact_interval() -> None:
+    pairs = [Pair(f"p{number}", (Message("user", "q"),), "x", "y") for number in range(12)]
+    rows = [DataRow(pair, "a", models=("new", "old")) for pair in pairs]
+    found = win_rate("new", rows, [make_judgement(row.pair.id, 0.7) for row in rows])
+    assert (found.estimate, found.high, found.classical_high) == (1.0, 1.0, 1.0)
+    assert found.low == found.classical_low == pytest.approx(0.025 ** (1 / 12))  # Clopper and Pearson
+
+
+def test_a_win_rate_stays_within_zero_and_one() -> None:
+    choices: list[Label] = ["a", "a", "a", "b"]
+    rows = [
+        DataRow(Pair(f"p{number}", (Message("user", "q"),), "x", "y"), choice, models=("new", "old"))
+        for number, choice in enumerate(choices)
+    ]
+    found = win_rate("new", rows, [make_judgement(row.pair.id, 0.7) for row in rows])
+    assert 0 <= found.low < found.estimate < found.high == 1
+
+
 def test_with_every_item_labelled_it_is_the_mean() -> None:
     found = powered_mean({"x": 1.0, "y": 0.0, "z": 1.0}, {"x": 0.9, "y": 0.2, "z": 0.4}, {})
     assert found.estimate == pytest.approx(2 / 3)

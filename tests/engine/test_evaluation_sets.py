@@ -97,8 +97,31 @@ def test_calibration_is_fitted_on_the_rows_given_for_it(tmp_path: Path) -> None:
     assert found["sets"].keys() == {"set"}
     assert found["sets"]["set"]["calibration"]["fitted_on"] == "other held-out labels"
     assert found["sets"]["set"]["calibration"]["labels"] == 36
+    same = tmp_path / "same"
     with pytest.raises(EngineError, match="keep groups on one side"):
-        run(sets, tmp_path / "same", judge="noisy", calibration=sets["set"])
+        run(sets, same, judge="noisy", calibration=sets["set"])
+    assert {path.name for path in same.iterdir()} <= {"progress.jsonl"}, "nothing binds the next call"
+    assert run(sets, same, judge="noisy", calibration=annotated(40, skill=0.8, start=100))["n"] == found["n"]
+
+
+def test_an_epsilon_that_cannot_be_is_refused_before_anything_is_judged(tmp_path: Path) -> None:
+    backend = load_backend(BackendSpec("scripted", "scripted:oracle"))
+    known: Any = {"backend": backend, "settings": JudgeSettings(), "out": tmp_path, "progress": Progress(tmp_path)}
+    with pytest.raises(EngineError, match="epsilon must be at least 0 and below 1"):
+        evaluate_sets({"set": annotated(20, skill=0.8)}, epsilon=1.5, **known)
+    assert not (tmp_path / "set").exists()
+
+
+def test_what_the_judge_may_label_alone_is_tested_on_ties_too(tmp_path: Path) -> None:
+    rows = [replace(row, pair=replace(row.pair, group="")) for row in annotated(200, skill=1.0)]
+    decided = run({"set": [row for row in rows if row.choice != "tie"]}, tmp_path / "decided")
+    every = run({"set": rows}, tmp_path / "every")
+    few, all_of_them = (found["sets"]["set"]["selection"] for found in (decided, every))
+    assert (few["labels"], all_of_them["labels"]) == (180, 200)
+    assert few["coverage"] == 1.0
+    assert all_of_them["tested"][-1]["disagreements"] > 0
+    assert all_of_them["coverage"] < 1.0
+    assert "a tie counts as disagreement" in (tmp_path / "every" / "report.md").read_text(encoding="utf-8")
 
 
 def test_a_stopped_run_goes_on_with_what_was_judged(tmp_path: Path) -> None:

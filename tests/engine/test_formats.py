@@ -237,11 +237,19 @@ def test_p_a_is_the_share_of_two_or_more_labels() -> None:
     pair = Pair("1", (Message("user", "?"),), "x", "y")
     one = DataRow(pair, "a", (HumanLabel("ada", "a"),))
     assert one.labelled() == LabelledPair(pair, "a")
-    two = replace(one, labels=(*one.labels, HumanLabel("ben", "tie")))
-    assert two.labelled() == LabelledPair(pair, "a", p_a=0.75)
-    assert replace(two, p_a=0.9).labelled() == LabelledPair(pair, "a", p_a=0.9)
-    assert replace(two, choice="tie").labelled() is None
-    assert replace(two, choice=None).labelled() is None
+    three = replace(one, labels=(*one.labels, HumanLabel("ben", "a"), HumanLabel("cho", "tie")))
+    assert three.labelled() == LabelledPair(pair, "a", p_a=2.5 / 3)
+    assert replace(three, p_a=0.9).labelled() == LabelledPair(pair, "a", p_a=0.9)
+    assert replace(three, choice="tie").labelled() is None
+    assert replace(three, choice=None).labelled() is None
+    assert replace(three, choice=None).share_a == 2.5 / 3
+
+
+@pytest.mark.parametrize("labels", ["bba", "ba", "btb", "t"])
+def test_a_choice_that_settles_a_pair_against_its_labels_is_no_soft_one(tmp_path: Path, labels: str) -> None:
+    given = [{"annotator": str(n), "choice": {"t": "tie"}.get(one, one)} for n, one in enumerate(labels)]
+    [row] = read_labelled(write(tmp_path, {**ROWS["tandem"], "choice": "a", "labels": given}))
+    assert (row.choice, row.p_a) == ("a", None)
 
 
 def test_prompts_and_completions_may_be_messages(tmp_path: Path) -> None:
@@ -283,6 +291,30 @@ def test_conversations_that_part_early_are_written_out() -> None:
     assert hh.prompt == arena.prompt == (Message("user", ASKED),)
 
 
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "read"),
+    [
+        ("The sky is blue.", "The sky is green.", ("The sky is", "blue.", "green.")),
+        ("The sky is blue.", "The sky is black.", ("The sky is", "blue.", "black.")),
+        ("2 + 3?\n\n5", "2 + 3?\n\n5, I think", ("2 + 3?", "5", "5, I think")),
+        ("What falls?\nLeaves fall.", "What falls?\nLeaves\ndo.", ("What falls?\nLeaves", "fall.", "do.")),
+    ],
+)
+def test_plain_texts_share_their_prompt_in_whole_words(chosen: str, rejected: str, read: tuple[str, str, str]) -> None:
+    draft = read_row({"chosen": chosen, "rejected": rejected}, "trl-implicit")
+    assert draft.prompt == (Message("user", read[0]),)
+    assert {draft.response_a, draft.response_b} == set(read[1:])
+
+
+@pytest.mark.parametrize(
+    "sides", [ROWS["trl-implicit"], ROWS["hh-rlhf"], {"chosen": "Why? So.", "rejected": "Why? No."}]
+)
+def test_equal_scores_are_a_tie_without_a_prompt_field_too(tmp_path: Path, sides: Row) -> None:
+    even = {**sides, "score_chosen": 5, "score_rejected": 5.0}
+    ahead = {**sides, "score_chosen": 5, "score_rejected": 4}
+    assert [read_data(write(tmp_path, row))[0].choice == "tie" for row in (even, ahead)] == [True, False]
+
+
 def test_mt_bench_is_read_up_to_the_judged_turn() -> None:
     first, second = (read_row({**ROWS["mt-bench"], "turn": turn}, "mt-bench") for turn in (1, 2))
     assert (first.response_a, first.response_b) == (GOOD, BAD)
@@ -318,6 +350,44 @@ def test_arena_votes_without_a_name_stay_apart(tmp_path: Path) -> None:
     assert [label.annotator for label in row.labels] == ["arena-30192", "arena-2", "arena-3"]
     assert row.choice == "a"
     assert row.share_a == pytest.approx(2 / 3)
+
+
+def test_an_arena_answer_that_is_json_is_one_turn() -> None:
+    plain = {**ROWS["arena"], "prompt": ASKED, "response_a": '["yes"]', "response_b": "[1, 2]"}
+    draft = read_row(plain, "arena")
+    assert (draft.prompt, draft.response_a, draft.response_b) == (
+        (Message("user", ASKED),),
+        '["yes"]',
+        "[1, 2]",
+    )
+
+
+def test_a_bare_winner_is_an_arena_vote_only_where_both_models_are_named(tmp_path: Path) -> None:
+    bare = {"id": 5, "prompt": '["Why?"]', "response_a": GOOD, "response_b": BAD, "winner": "model_a"}
+    assert (detect(bare), detect({**bare, "model_a": "large"})) == ("tandem", "tandem")
+    assert detect({**bare, "model_a": "large", "model_b": "small"}) == "arena"
+    [row] = read_data(write(tmp_path, bare))
+    assert (row.pair.id, row.pair.prompt[0].content, row.choice, row.labels) == ("5", '["Why?"]', "a", ())
+    assert read_data(write(tmp_path, {**bare, "winner": None}))[0].choice is None
+    assert read_data(write(tmp_path, {**bare, "annotator": 7.0}))[0].labels == (HumanLabel("7", "a"),)
+
+
+def test_what_a_model_judged_in_mt_bench_is_no_label() -> None:
+    draft = read_row({**ROWS["mt-bench"], "judge": ["gpt-4", "pair-v2"]}, "mt-bench")
+    assert (draft.stated, draft.labels, draft.models) == (None, (), ("large", "small"))
+    assert {draft.response_a, draft.response_b} == {GOOD, BAD}
+
+
+def test_a_system_message_stays_whichever_way_the_sides_repeat_the_prompt() -> None:
+    system = {"role": "system", "content": "Be brief."}
+    alone = read_row({"prompt": [system, *said(ASKED)], "chosen": said("", GOOD)[1:], "rejected": BAD}, "trl")
+    sides = {"chosen": said(ASKED, GOOD), "rejected": said(ASKED, BAD)}
+    for row in (
+        {"prompt": [system, *said(ASKED)], **sides},
+        {"prompt": ASKED, "system": "Be brief.", **sides},
+        {"system": "Be brief.", **sides},
+    ):
+        assert read_row(row, detect(row)) == alone
 
 
 def test_pandalm_joins_its_input_and_counts_its_annotators(tmp_path: Path) -> None:

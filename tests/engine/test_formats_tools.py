@@ -49,7 +49,28 @@ def test_a_verdict_in_words_or_numbers(said: object, verdict: Verdict) -> None:
     assert verdict_of(said, "winner") == verdict
 
 
-@pytest.mark.parametrize("said", ["", "maybe", "C", "A>A", 3, float("nan"), None, True, ["a"], "a and b"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "maybe",
+        "None",
+        "C",
+        "A>A",
+        3,
+        float("nan"),
+        10**400,
+        None,
+        True,
+        ["a"],
+        "a and b",
+        "-1",
+        " (-2)",
+        "- 1",
+        "+1",
+    ],
+    ids=lambda said: f"{said!r:.9}",
+)
 def test_what_is_no_verdict_is_named(said: object) -> None:
     with pytest.raises(EngineError, match=r"^winner "):
         verdict_of(said, "winner")
@@ -69,6 +90,13 @@ def test_a_scale_gives_the_winner_and_how_clearly(name: str, value: object, stat
     draft = read({**PAIR, name: value})
     assert (draft.stated, draft.strength) == (stated, strength)
     assert (draft.response_a, draft.response_b) == ("Because.", "Why not?")
+
+
+@pytest.mark.parametrize("value", range(-3, 4))
+@pytest.mark.parametrize("name", ["preference_strength", "overall_preference"])
+def test_a_scale_in_text_is_the_same_scale(name: str, value: int) -> None:
+    said = read({**PAIR, name: value})
+    assert all(read({**PAIR, name: text}) == said for text in (f"{value}", f"{value}.0", f" {value:+d} "))
 
 
 def test_a_scale_has_its_ends() -> None:
@@ -106,6 +134,14 @@ def test_a_task_brings_the_label_of_everyone_who_answered() -> None:
         HumanLabel("annotator 9", "b"),
     )
     assert (draft.id, draft.stated) == ("3", None)
+
+
+def test_a_pairwise_answer_counts_before_choices_about_something_else() -> None:
+    both = answer("right")
+    for choice in ("A", "None"):
+        asked = {"from_name": "issues", "to_name": "answer1", "type": "choices", "value": {"choices": [choice]}}
+        both["result"] = [asked, both["result"][-1]]
+        assert read(task(both)).labels == (HumanLabel("annotator 4", "b"),)
 
 
 def test_the_compared_fields_are_those_that_the_comparison_names() -> None:
@@ -185,6 +221,15 @@ def test_equal_ranks_are_a_tie_and_ratings_alone_are_no_comparison() -> None:
     assert read({"fields": FIELDS, "responses": {}}).labels == ()
 
 
+def test_a_question_that_ranks_or_names_the_texts_comes_before_words() -> None:
+    safe = [{"value": "A", "user_id": "ada"}]
+    for best in ("response-2", ["response-2", "response-1"]):
+        answers = {"safe": safe, "best": [{"value": best, "user_id": "ada"}]}
+        assert read({"fields": FIELDS, "responses": answers}).labels == (HumanLabel("ada", "b"),)
+    with pytest.raises(EngineError, match="no answer to issues says which text is better"):
+        read({"fields": FIELDS, "responses": {"issues": [{"value": "None", "user_id": "ada"}]}})
+
+
 @pytest.mark.parametrize(
     ("columns", "guessed"),
     [
@@ -212,6 +257,7 @@ def test_equal_ranks_are_a_tie_and_ratings_alone_are_no_comparison() -> None:
                 "model_b": "model_2",
             },
         ),
+        (["System Prompt", "input"], {"system": "System Prompt", "prompt": "input"}),
         (["colour", "size"], {}),
     ],
 )

@@ -48,10 +48,7 @@ class Cache:
     def __init__(self, texts: Any, lengths: Any) -> None:
         self.texts, self.lengths = texts, lengths
 
-    def batch_repeat_interleave(self, times: int) -> None:
-        self.texts, self.lengths = (x.repeat_interleave(times) for x in (self.texts, self.lengths))
-
-    def batch_select_indices(self, rows: Any) -> None:
+    def reorder_cache(self, rows: Any) -> None:
         self.texts, self.lengths = self.texts[rows], self.lengths[rows]
 
 
@@ -61,7 +58,7 @@ class Typist:
     Where the text has an A or a B the other letter is the second choice, by ``p_a`` of the place.
     """
 
-    config = SimpleNamespace()
+    config: Any = SimpleNamespace(get_text_config=SimpleNamespace)
     device = "cpu"
 
     def __init__(self, *texts: str) -> None:
@@ -121,6 +118,7 @@ def test_the_probability_is_that_at_the_verdict_which_counts() -> None:
     [chain], _ = typed(text)
     assert chain.text == "He says Winner: [A].\nA bit long, B is not."
     assert chain.p_first == pytest.approx(p_a("B", text.rindex("B")), abs=1e-5)
+    assert chain.names_first is False
     assert chain.tokens == len(text)
     assert Letters().decode(list(chain.token_ids)) == " " + chain.text
 
@@ -143,7 +141,7 @@ def test_rows_of_a_batch_do_not_mix_and_each_ends_in_its_own_time() -> None:
             assert chain.text == text.strip()
         else:
             assert chain.p_first == pytest.approx(alone.p_first, abs=1e-6)
-            assert (chain.p_first > 0.5) == ("B]" not in text)
+            assert (chain.p_first > 0.5) == chain.names_first == ("B]" not in text)
     assert together[4].tokens == len(" Yes.\n**Winner:** [A]\n")
 
 

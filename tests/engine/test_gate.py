@@ -8,6 +8,7 @@ import pytest
 
 from genrm_engine.errors import EngineError
 from genrm_engine.evaluation.gate import GateSettings, decide
+from genrm_engine.types import Judgement
 from tests.engine.conftest import make_judgement
 
 
@@ -49,6 +50,24 @@ def test_a_worse_judge_hardly_ever_passes_and_a_better_one_mostly_does() -> None
 
 def test_few_labels_promote_no_equal_either() -> None:
     assert outcomes(0.7, 0.7, count=12) <= 0.25
+
+
+@pytest.mark.parametrize("total", [20, 40, 60, 80, 100])
+def test_a_fall_by_just_the_margin_is_allowed(total: int) -> None:
+    """Shares that differ by five points to the last pair, whatever their binary fractions."""
+    choices: Any = {f"p{number}": "a" for number in range(total)}
+    fall = total // 20
+
+    def with_consistent(count: int) -> list[Judgement]:
+        return [
+            make_judgement(pair_id, 0.9, swapped=0.9 if number < count else 0.2)
+            for number, pair_id in enumerate(choices)
+        ]
+
+    for before in range(fall, total + 1):
+        decision = decide(with_consistent(before), with_consistent(before - fall), choices, {})
+        [condition] = [one for one in decision.conditions if one.name == "consistency"]
+        assert condition.met, before
 
 
 def test_the_very_same_judgements_are_not_better() -> None:

@@ -126,6 +126,7 @@ def test_each_response_is_computed_once(tiny_model: Path, tmp_path: Path) -> Non
     pair = make_labelled(1)[0].pair
     straight, swapped = backend.score([build_prompt(pair, method="score", swapped=turn) for turn in (False, True)])
     assert sum(seen) == 2
+    assert swapped is not None
     assert straight == pytest.approx(1 - swapped)
     assert backend.score([build_prompt(replace(pair, response_b=pair.response_a), method="score")]) == [0.5]
 

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -193,6 +194,21 @@ def test_an_even_chain_counts_for_the_response_shown_first_and_favours_neither()
     found = told([0.5, 0.5], [0.5, 0.5])
     assert [row.verdict for row in found.rationales] == ["a", "a", "b", "b"]
     assert (found.p_a, found.vote, found.consistent) == (0.5, None, False)
+
+
+def test_a_written_letter_is_the_vote_even_against_the_odds() -> None:
+    """In free form the judge reads back what it wrote: a letter that was sampled at 0.3 is still its verdict."""
+
+    class Writing(Told):
+        def _chain(self, first: str, number: int) -> Chain:
+            return replace(super()._chain(first, number), names_first=True)
+
+    pair = Pair("p", (Message("user", "?"),), "aaa", "bbb")
+    settings = JudgeSettings(method="cot", samples_per_order=2, verdict="free")
+    [found] = judge([pair], backend=Writing([0.3, 0.9], [0.2, 0.8]), settings=settings)
+    assert [row.verdict for row in found.rationales] == ["a", "a", "b", "b"]
+    assert [row.p_a for row in found.rationales] == pytest.approx([0.3, 0.9, 0.8, 0.2])
+    assert (found.votes_a, found.votes_b) == (2, 2)
 
 
 def test_a_cascade_reasons_only_where_the_score_is_unsure_or_the_orders_disagree() -> None:

@@ -118,11 +118,50 @@ def test_options_that_a_server_refuses_by_name_are_left_out(server: FakeServer, 
     assert len(server.asked) == 7
 
 
+def test_a_server_that_refuses_several_choices_gets_single_requests(server: FakeServer, chat: ChatBackend) -> None:
+    def one_at_a_time(body: dict[str, Any]) -> Reply:
+        if body.get("n", 1) > 1:
+            return Reply({"error": {"message": "Only one completion choice is allowed"}}, 400)
+        return said("B" if body["max_tokens"] == 5 else "Short.\nWinner: [A]", usage=7)
+
+    server.answer = one_at_a_time
+    assert chat.score([SCORE]) == [0.0]
+    chains = chat.generate([COT, COT], Sampling(4, 30))
+    assert [chain.tokens for row in chains for chain in row] == [7] * 8
+    assert len(server.asked) == 1 + 1 + 8
+    chat.generate([COT], Sampling(4, 30))
+    assert len(server.asked) == 10 + 4
+
+
+@pytest.mark.parametrize("name", ["temperature", "top_p"])
+def test_a_server_with_its_own_sampling_is_asked_without_and_that_is_said(
+    server: FakeServer, chat: ChatBackend, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    def own(body: dict[str, Any]) -> Reply:
+        if body.get(name, 1.0) != 1.0:
+            return Reply({"error": {"message": f"Unsupported value: '{name}' supports only the default (1)"}}, 400)
+        return said(*["Short.\nWinner: [A]"] * body.get("n", 1))
+
+    server.answer = own
+    assert [len(row) for row in chat.generate([COT] * 2, Sampling(2, 30, temperature=1.0, top_p=1.0))] == [2, 2]
+    assert not caplog.records
+    assert [len(row) for row in chat.generate([COT] * 2, Sampling(2, 30, temperature=0.5, top_p=0.9))] == [2, 2]
+    [note] = caplog.records
+    assert f"refuses {name}" in note.getMessage()
+    assert name not in server.asked[-1].body
+    assert server.asked[-1].body["n"] == 2
+
+
 def test_another_bad_request_stays_an_error(server: FakeServer, chat: ChatBackend) -> None:
     server.answer = lambda body: Reply({"error": {"message": "context length exceeded"}}, 400)
     with pytest.raises(EngineError, match="context length exceeded") as raised:
         chat.score([SCORE])
     assert raised.value.permanent
+    with pytest.raises(EngineError, match="context length exceeded"):
+        chat.generate([COT], Sampling(4, 30))
+    server.answer = lambda body: said(*["Short.\nWinner: [A]"] * body["n"])
+    assert len(chat.generate([COT], Sampling(4, 30))[0]) == 4
+    assert server.asked[-1].body["n"] == 4
 
 
 @pytest.mark.parametrize("body", [{}, {"choices": []}, {"choices": ["x"]}])
@@ -198,6 +237,13 @@ def test_a_score_sends_token_ids_and_reads_the_two_indicators(server: FakeServer
     assert body["logprob_token_ids"] == [ord("A"), ord("B")]
     assert body["max_tokens"] == 1
     assert "seed" not in body
+
+
+def test_an_indicator_that_is_no_number_is_no_verdict(server: FakeServer, tokens: CompletionsBackend) -> None:
+    server.answer = lambda body: wrote("x", p_a=math.nan)
+    assert tokens.score([SCORE]) == [None]
+    [[chain]] = tokens.generate([COT], Sampling(1, 20))
+    assert chain.p_first is None
 
 
 def test_a_forced_verdict_is_read_after_prompt_rationale_and_form(

@@ -1,5 +1,6 @@
 """The client of OpenAI-compatible servers, and what happens when such a server misbehaves."""
 
+import asyncio
 import logging
 import socket
 import time
@@ -166,3 +167,35 @@ def test_requests_are_many_but_bounded_and_answers_keep_their_order(server: Fake
     assert 1 < server.most_at_once <= 3
     assert (several.usage.prompt_tokens, several.usage.completion_tokens) == (36, 24)
     several.close()
+
+
+def test_a_client_works_where_an_event_loop_already_runs(server: FakeServer) -> None:
+    """As in a notebook."""
+
+    async def cell() -> list[object]:
+        made = Client(server.url, KEY, timeout=5, retries=0)
+        found = made.post("x", [{}, {}])
+        made.close()
+        made.close()
+        return list(found)
+
+    server.answer = lambda body: Reply({"fine": 1})
+    assert asyncio.run(cell()) == [{"fine": 1}] * 2
+
+
+def test_an_interrupted_wait_ends_its_requests(
+    server: FakeServer, ask: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = time.monotonic()
+
+    def interrupted(work: object, timeout: float | None = None) -> None:
+        time.sleep(0.2)
+        raise KeyboardInterrupt
+
+    server.answer = lambda body: Reply({"fine": 1}, hang=3)
+    with monkeypatch.context() as patched:
+        patched.setattr("concurrent.futures.Future.result", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            ask.post("x", [{}])
+    ask.close()
+    assert time.monotonic() - started < 2

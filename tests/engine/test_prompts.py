@@ -1,13 +1,16 @@
 """Prompts keep their parts whatever the texts are."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from genrm_engine.errors import EngineError
 from genrm_engine.prompts import (
     OPENINGS,
+    PROMPT_VERSION,
     QUESTIONS,
     VERDICT_FORM,
     JudgePrompt,
@@ -99,3 +102,28 @@ def test_the_hash_changes_with_the_words(monkeypatch: pytest.MonkeyPatch) -> Non
     before = prompt_hash()
     monkeypatch.setattr("genrm_engine.prompts.TASK", "Another task.")
     assert prompt_hash() != before
+
+
+def test_a_rubric_that_leaves_no_room_for_the_pair_is_refused_with_both_numbers() -> None:
+    settings = JudgeSettings(rubric="r" * 1200, max_prompt_tokens=600)
+    long, short = pair_of("Why?", "a" * 4000, "b" * 4000), pair_of("Why?", "a", "b")
+    with pytest.raises(EngineError, match=r"take 3\d\d of the 600 tokens .* shorten the rubric or raise the limit"):
+        fit_prompt(long, settings, swapped=False, count=words)
+    assert not fit_prompt(short, settings, swapped=False, count=words).shortened
+    assert fit_prompt(long, replace(settings, max_prompt_tokens=800), swapped=False, count=words).shortened
+
+
+def test_a_prompt_that_cannot_be_made_short_enough_is_refused() -> None:
+    def dense(prompt: JudgePrompt) -> int:
+        return 10 + 3 * len(prompt.asked + prompt.first + prompt.second)
+
+    settings = JudgeSettings(max_prompt_tokens=500)
+    with pytest.raises(EngineError, match=r"pair p takes 7\d\d tokens, more than max_prompt_tokens \(500\)"):
+        fit_prompt(pair_of("q" * 900, "a" * 900, "b" * 900), settings, swapped=False, count=dense)
+    with pytest.raises(EngineError, match="pair p takes"):
+        fit_prompt(pair_of("q" * 80, "a" * 80, "b" * 80), settings, swapped=False, count=dense)
+
+
+def test_the_words_are_those_of_version_2() -> None:
+    assert PROMPT_VERSION == "2"
+    assert prompt_hash() == "27be972a56d6ce474c17d3aa6567008842e1a1799f539b9acba0553375a4b2a2"

@@ -14,6 +14,7 @@ import pytest
 from genrm_engine.backends import BackendSpec, load_backend
 from genrm_engine.embedded import ensure_converted
 from genrm_engine.errors import Cancelled, EngineError
+from genrm_engine.files import data_hash
 from genrm_engine.judge import judge
 from genrm_engine.progress import Progress
 from genrm_engine.prompts import build_prompt
@@ -201,6 +202,21 @@ def test_another_runs_folder_is_refused(tiny_model: Path, tmp_path: Path) -> Non
     (tmp_path / "started.json").write_text("{}")
     with pytest.raises(EngineError, match="holds another run"):
         run(tiny_config(tiny_model, "genrm"), tmp_path)
+
+
+def test_a_run_that_an_earlier_version_began_goes_on(tiny_model: Path, tmp_path: Path) -> None:
+    """That one knew fewer settings; they have their defaults."""
+    from genrm_engine.training.run import _same_run
+
+    rows, config = make_labelled(16), tiny_config(tiny_model, "genrm")
+    known = config.to_json()
+    del known["replay_share"], known["device"], known["threads"]
+    (tmp_path / "started.json").write_text(json.dumps({"config": known, "data_sha256": data_hash(rows)}))
+    _same_run(config, rows, tmp_path)
+    with pytest.raises(EngineError, match="holds another run"):
+        _same_run(replace(config, replay_share=0.9), rows, tmp_path)
+    with pytest.raises(EngineError, match="holds another run"):
+        _same_run(replace(config, seed=config.seed + 1), rows, tmp_path)
 
 
 def test_too_few_or_too_long_pairs_are_refused(tiny_model: Path, tmp_path: Path) -> None:

@@ -112,6 +112,7 @@ def test_all_rows_run_once_and_the_table_names_every_judge(tiny_model: Path, tmp
     assert "inside/star-dpo/0" in partly["missing"]
     file = place.out / "rows" / "inside-genrm-1.json"
     before = file.read_text()
+    assert json.loads(before)["training"]["config"]["seed"] == 1, "the fold's number"
     done = reproduce(place, plan)
     assert done["missing"] == []
     assert file.read_text() == before, "a finished row is not computed again"
@@ -153,3 +154,23 @@ def test_the_table_needs_no_model(tmp_path: Path) -> None:
     place = place_for(tmp_path, tmp_path)
     found = tables(place, tiny_preset())
     assert found["studies"]["inside"]["longer-wins"]["n"] == 24
+
+
+def test_a_folder_keeps_to_its_preset_and_its_data(tmp_path: Path) -> None:
+    place, plan = place_for(tmp_path, tmp_path), tiny_preset()
+    tables(place, plan)
+    about = place.out / "preset.json"
+    assert json.loads(about.read_text())["preset"] == "tiny"
+    other = replace(plan, name="other")
+    for work in (tables, reproduce):
+        with pytest.raises(EngineError, match="holds results of another preset or other data"):
+            work(place, other)
+    about.unlink()
+    assert tables(place, other)["preset"] == "other", "results that do not tell are taken for those asked for"
+    with (place.data / "inside.jsonl").open("a") as stream:
+        stream.write(json.dumps(grouped(25)[-1].to_json()) + "\n")
+    with pytest.raises(EngineError, match="another preset or other data"):
+        tables(place, other)
+    (place.data / "inside.jsonl").unlink()
+    with pytest.raises(EngineError, match=r"inside\.jsonl: no such file"):
+        tables(place, other)

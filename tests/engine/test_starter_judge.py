@@ -42,6 +42,7 @@ def test_other_models_are_left_as_they_are() -> None:
     assert set(FOLDERS) == set(EMBEDDED)
 
 
+@pytest.mark.slow
 @pytest.mark.model
 @pytest.mark.timeout(400)
 def test_the_starter_writes_readable_verdicts_about_the_pair() -> None:

@@ -5,14 +5,16 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 
 from genrm_engine.errors import EngineError
 from genrm_engine.training.config import TrainConfig
-from tests.engine.conftest import make_labelled
+from tests.engine.test_training_order import varied
 
 pytest.importorskip("transformers", reason="the web parts alone are installed")
 
@@ -35,9 +37,9 @@ def start(config: TrainConfig, folder: Path, *, processes: int) -> dict[str, Any
 
 
 def ran(config: TrainConfig, folder: Path, *, processes: int) -> subprocess.CompletedProcess[str]:
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(config.dumps())
-    (folder / "train.jsonl").write_text("".join(json.dumps(row.to_json()) + "\n" for row in make_labelled(16)))
+    (folder / "train.jsonl").write_text("".join(json.dumps(row.to_json()) + "\n" for row in varied(50)))
     given = ["--config", str(folder / "config.json"), "--train", str(folder / "train.jsonl")]
     launch: list[str] = []
     if processes > 1:
@@ -93,6 +95,34 @@ def test_two_processes_train_the_judge_that_one_trains(tiny_model: Path, tmp_pat
     told = [json.loads(line) for line in (tmp_path / "two" / "out" / "progress.jsonl").read_text().splitlines()]
     steps = [row["step"] for row in told if row["phase"] == "training" and "step" in row]
     assert steps == list(range(1, two["metrics"]["steps"] + 1)), "one process tells"
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_in_the_second_epoch_where_they_were_cancelled(tiny_model: Path, tmp_path: Path) -> None:
+    """The judge is the one that one process trains without a break."""
+    config = config_of(tiny_model, "genrm", checkpoints=30)
+    whole = start(config, tmp_path / "one", processes=1)
+    parts = tmp_path / "two"
+    command = Thread(target=lambda: ran(config, parts, processes=2))
+    command.start()
+    steps = parts / "out" / "checkpoints" / "genrm"
+    while not (found := list(steps.glob("checkpoint-*/complete"))) or last(found) < whole["metrics"]["steps"] // 2 + 2:
+        assert command.is_alive(), "it ended before it could be cancelled"
+        time.sleep(0.02)
+    (parts / "out" / "cancel").touch()
+    command.join()
+    assert not (parts / "out" / "judge").exists()
+    (parts / "out" / "cancel").unlink()
+    about = start(config, parts, processes=2)
+    assert about["metrics"]["resumed_from"].startswith("checkpoint-")
+    assert about["metrics"]["loss_last"] == pytest.approx(whole["metrics"]["loss_last"], rel=0.05)
+    judges = [weights(folder / "out" / "judge") for folder in (tmp_path / "one", parts)]
+    assert moved(weights(tiny_model), *judges) < MOVE_TOLERANCE
+
+
+def last(found: list[Path]) -> int:
+    """The newest of some checkpoints."""
+    return max(int(path.parent.name.rpartition("-")[2]) for path in found)
 
 
 def test_a_step_that_cannot_be_shared_is_refused_by_the_processes(tiny_model: Path, tmp_path: Path) -> None:
