@@ -1,6 +1,7 @@
 """What people choose when they import: which source, which layout, and which column holds what."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from django import forms
@@ -19,9 +20,20 @@ class SourceForm(forms.Form):
 
     folder = forms.CharField(max_length=200, required=False, label="Folder on the server")
     hub = forms.RegexField(
-        regex=r"^[\w.-]+(/[\w.-]+)?$", max_length=200, required=False, label="Name on the Hugging Face hub"
+        regex=r"^[^\W_][\w.-]*/[^\W_][\w.-]*$",
+        max_length=200,
+        required=False,
+        label="Name on the Hugging Face hub (owner/name)",
+        error_messages={"invalid": "Give the name as the hub has it: owner/name."},
     )
     split = forms.RegexField(regex=r"^[\w.-]+$", max_length=100, required=False, label="Split (empty: all)")
+
+    def clean_hub(self) -> str:
+        """The library that reads the hub would read a folder of that name instead."""
+        name = str(self.cleaned_data["hub"])
+        if name and Path(name).exists():
+            raise forms.ValidationError("This is the name of a folder here, not of a data set on the hub.")
+        return name
 
     def clean(self) -> dict[str, Any]:
         given = super().clean() or {}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Any, BinaryIO
 
+from genrm_engine.formats.columns import prompt_column
 from labeling.readers.encodings import BOM, why_not_utf8
 from labeling.readers.jsons import BadJson, parse_value
 from labeling.readers.raw import LONGEST_ROW, Raw, Unreadable
@@ -15,9 +16,18 @@ MESSAGES = ("prompt", "chosen", "rejected", "conversation_a", "conversation_b", 
 """Columns whose cells may hold a conversation as JSON; any other JSON in them is text."""
 NESTED = ("labels", "meta", "provenance", "criteria", "highlights", "data", "annotations", "fields", "responses")
 """Columns whose cells are JSON."""
+REASON = "rejected_because"
+"""The column that a download of rejected rows has more, so that the mended file can be sent as it is.
+
+Its other cells have an apostrophe more where a spreadsheet would have computed them (`exports.spreadsheet`).
+"""
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBERS = re.compile(
-    r"^(?:turn|idx|annotator\d+|weight|p_a|score_chosen|score_rejected|preference_strength|overall_preference)$"
+    r"^(?:turn|idx|annotator\d+|weight|p_a|score_chosen|score_rejected"
+    r"|preference|preference_strength|overall_preference)$"
 )
+_SEPARATOR = re.compile(r"^sep=([^\"\r\n])\r?\n?$")
+"""The line before the header by which Excel is told the separator."""
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 
@@ -28,16 +38,19 @@ def separator_of(header: str) -> str:
 
 
 def delimited(file: BinaryIO) -> Iterator[Raw]:
-    """Every row under the header as ``{column: cell}``; empty cells are left out."""
+    """Every row under the header as ``{column: cell}``; empty cells are left out, but a prompt's is null."""
     csv.field_size_limit(LONGEST_ROW)  # the library's limit is smaller than a long response
     lines = _lines(file)
-    first = next(lines, "")
-    reader = csv.reader(_chained(first, lines), delimiter=separator_of(first), strict=True)
+    before, first, separator = _beginning(lines)
+    reader = csv.reader(_chained(first, lines), delimiter=separator, strict=True)
     try:
         columns = _columns(next(reader, []))
     except csv.Error as error:
         raise Unreadable(f"The header is not CSV: {_in_words(error)}") from None
-    number = 1
+    mended = REASON in columns
+    if mended:
+        columns = _distinct([_unguarded(name) for name in columns])
+    number = before + 1
     while True:
         number += 1
         try:
@@ -48,7 +61,7 @@ def delimited(file: BinaryIO) -> Iterator[Raw]:
         if cells is None:
             return
         if any(cells):
-            yield _row(number, columns, cells)
+            yield _row(number, columns, [_unguarded(cell) for cell in cells] if mended else cells)
 
 
 def _lines(file: BinaryIO) -> Iterator[str]:
@@ -61,6 +74,17 @@ def _lines(file: BinaryIO) -> Iterator[str]:
         yield line.decode("utf-8", errors="surrogateescape")
 
 
+def _beginning(lines: Iterator[str]) -> tuple[int, str, str]:
+    """How many lines stand before the header, the header's first line, and the separator."""
+    separator = ""
+    for number, line in enumerate(lines):
+        if not separator and (told := _SEPARATOR.match(line)):
+            separator = told[1]
+        elif line.strip():
+            return number, line, separator or separator_of(line)
+    return 0, "", ","
+
+
 def _chained(first: str, lines: Iterator[str]) -> Iterator[str]:
     if first:
         yield first
@@ -68,13 +92,21 @@ def _chained(first: str, lines: Iterator[str]) -> Iterator[str]:
 
 
 def _columns(cells: list[str]) -> list[str]:
-    names = [cell.strip() or f"column {place}" for place, cell in enumerate(cells, start=1)]
-    for name in names:
-        if names.count(name) > 1:
-            raise Unreadable(f"Two columns are called {_printable(name)!r}.")
+    names = _distinct([cell.strip() or f"column {place}" for place, cell in enumerate(cells, start=1)])
     if any(_not_utf8(name) for name in names):
         raise Unreadable("The header is " + _why(next(name for name in names if _not_utf8(name))))
     return names
+
+
+def _distinct(names: list[str]) -> list[str]:
+    for name in names:
+        if names.count(name) > 1:
+            raise Unreadable(f"Two columns are called {_printable(name)!r}.")
+    return names
+
+
+def _unguarded(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA) else cell
 
 
 def _row(number: int, columns: list[str], cells: list[str]) -> Raw:
@@ -87,6 +119,8 @@ def _row(number: int, columns: list[str], cells: list[str]) -> Raw:
     row: dict[str, Any] = {}
     for name, cell in zip(columns, cells, strict=True):
         if cell == "":
+            if prompt_column([name]):
+                row[name] = None  # a prompt that is missing is not a table without prompts
             continue
         if _not_utf8(cell):
             return Raw(number, None, f"{name}: {_why(cell)}", name, cells=as_read)

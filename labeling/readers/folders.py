@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from labeling.readers.opening import Opened, open_file
-from labeling.readers.raw import Raw, Unreadable
+from labeling.readers.raw import Bound, Raw, Unreadable
 
 _ENDINGS = (".parquet", ".arrow", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 _ABOUT = ("dataset_info.json", "state.json", "dataset_dict.json", "dataset_infos.json")
@@ -29,10 +30,11 @@ def data_files(folder: Path, split: str = "") -> list[Path]:
         files = [folder / Path(str(one.get("filename"))).name for one in named if isinstance(one, dict)]
     else:
         files = sorted(file for file in folder.rglob("*") if _is_data(file.relative_to(folder)))
-        files = [file for file in files if not split or split in file.relative_to(folder).as_posix()]
+        files = [file for file in files if not split or _is_of(split, file.relative_to(folder))]
     missing = [file.name for file in files if not file.is_file()]
     if missing or not files:
-        raise Unreadable(f"The folder lacks {missing[0]}." if missing else "The folder has no data files.")
+        none = f"The folder has no data files of a split {split!r}." if split else "The folder has no data files."
+        raise Unreadable(f"The folder lacks {missing[0]}." if missing else none)
     return files
 
 
@@ -41,13 +43,14 @@ def open_folder(folder: Path, split: str = "") -> Opened:
     files = data_files(folder, split)
     done: list[int] = []
     current: list[BinaryIO] = []
+    bound = Bound()
 
     def rows() -> Iterator[Raw]:
         number = 0
         for file in files:
             with file.open("rb") as stream:
                 current[:] = [stream]
-                for raw in open_file(stream, file.name).rows:
+                for raw in open_file(stream, file.name, bound).rows:
                     number += 1
                     yield Raw(number, raw.row, raw.reason, raw.field, raw.line, raw.cells)
                 current.clear()
@@ -55,7 +58,7 @@ def open_folder(folder: Path, split: str = "") -> Opened:
 
     with files[0].open("rb") as first:
         container = open_file(first, files[0].name).container
-    return Opened(container, "", rows(), lambda: sum(done) + sum(stream.tell() for stream in current))
+    return Opened(container, "", rows(), lambda: sum(done) + sum(stream.tell() for stream in current), bound)
 
 
 def folder_identity(folder: Path, split: str = "") -> tuple[str, int]:
@@ -67,6 +70,11 @@ def folder_identity(folder: Path, split: str = "") -> tuple[str, int]:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
         size += file.stat().st_size
     return digest.hexdigest(), size
+
+
+def _is_of(split: str, name: Path) -> bool:
+    """Whether a folder or a part of the file's name is the split: `test` is not in `latest`."""
+    return re.search(rf"(?:^|[/._ -]){re.escape(split)}(?:$|[/._ -])", name.as_posix()) is not None
 
 
 def _is_data(name: Path) -> bool:

@@ -13,7 +13,6 @@ DEEPEST = 64
 """Levels of objects and lists in each other."""
 _BLOCK = 1 << 18
 _ESCAPED = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
-_GAP = re.compile(r"[\s,]*")
 _SPACE = re.compile(r"\s*")
 
 
@@ -105,46 +104,76 @@ def json_lines(file: BinaryIO) -> Iterator[Raw]:
 
 
 def json_entries(file: BinaryIO) -> Iterator[Raw]:
-    """The entries of one JSON list, each as soon as it is complete; a list that breaks off is Unreadable."""
-    decoder = getincrementaldecoder("utf-8-sig")()
-    text, place, ended, number = "", 0, False, 0
+    """The entries of one JSON list, each as soon as it is complete; what is not one whole list is Unreadable."""
+    text = _Text(file)
+    text.takes("[")
+    over = text.takes("]")
+    while not over:
+        yield text.entry()
+        over = text.takes("]")
+        if not over and text.sign() and not text.takes(","):
+            raise Unreadable(f"There is no comma after entry {text.number} of the JSON list.")
+    if text.sign():
+        raise Unreadable(f"The JSON list ends with entry {text.number}, and something else follows.")
 
-    def more() -> None:
-        nonlocal text, place, ended
-        # Twice as much each time an entry is still incomplete: a long one is not parsed again and again.
-        block = file.read(max(_BLOCK, len(text) - place))
-        ended = not block
-        try:
-            text, place = text[place:] + decoder.decode(block, final=ended), 0
-        except UnicodeDecodeError as error:
-            raise Unreadable(f"After entry {number}: {why_not_utf8(block, error.start)}") from None
 
-    more()
-    place = _SPACE.match(text).end() + 1  # type: ignore[union-attr]
-    while True:
-        place = _GAP.match(text, place).end()  # type: ignore[union-attr]
-        if place == len(text) and not ended:
-            more()
-            continue
-        if place == len(text):
-            raise Unreadable(f"The JSON list breaks off after entry {number}.")
-        if text[place] == "]":
-            return
+class _Text:
+    """A JSON list of which no more is in memory than what is being read."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.number = 0
+        self._file = file
+        self._decoder = getincrementaldecoder("utf-8-sig")()
+        self._text, self._place, self._ended = "", 0, False
+
+    def sign(self) -> str:
+        """The next character that is no white space; none at the end of the file."""
+        while True:
+            self._place = _SPACE.match(self._text, self._place).end()  # type: ignore[union-attr]
+            if self._place < len(self._text) or self._ended:
+                return self._text[self._place : self._place + 1]
+            self._more()
+
+    def takes(self, sign: str) -> bool:
+        """Go past the sign if it is the next."""
+        found = self.sign() == sign
+        self._place += found
+        return found
+
+    def entry(self) -> Raw:
+        """The next entry. Raises Unreadable where there is none."""
+        if not self.sign():
+            raise Unreadable(f"The JSON list breaks off after entry {self.number}.")
+        while (found := self._complete()) is None:
+            self._more()
+        value, end, problem = found
+        self.number += 1
+        raw = _entry(self.number, value, self._text[self._place : end], problem)
+        self._place = end
+        return raw
+
+    def _complete(self) -> tuple[Any, int, BadJson | None] | None:
+        """The entry if all of it is in memory."""
         try:
-            value, end, problem = _decoded(text, place)
+            found = _decoded(self._text, self._place)
         except RecursionError:
-            raise Unreadable(f"Entry {number + 1} is nested too deeply.") from None
+            raise Unreadable(f"Entry {self.number + 1} is nested too deeply.") from None
         except ValueError as error:
-            if ended or len(text) - place > LONGEST_ROW:
-                raise Unreadable(f"Entry {number + 1} is not JSON: {error}") from None
-            more()
-            continue
-        if end == len(text) and not ended:  # a number may go on in the next block
-            more()
-            continue
-        number += 1
-        yield _entry(number, value, text[place:end], problem)
-        place = end
+            if self._ended or len(self._text) - self._place > LONGEST_ROW:
+                raise Unreadable(f"Entry {self.number + 1} is not JSON: {error}") from None
+            return None
+        whole = found[1] < len(self._text) or self._ended  # a number may go on in the next block
+        return found if whole else None
+
+    def _more(self) -> None:
+        # Twice as much each time an entry is still incomplete: a long one is not parsed again and again.
+        block = self._file.read(max(_BLOCK, len(self._text) - self._place))
+        self._ended = not block
+        try:
+            self._text = self._text[self._place :] + self._decoder.decode(block, final=self._ended)
+        except UnicodeDecodeError as error:
+            raise Unreadable(f"After entry {self.number}: {why_not_utf8(block, error.start)}") from None
+        self._place = 0
 
 
 def _decoded(text: str, place: int) -> tuple[Any, int, BadJson | None]:

@@ -4,15 +4,15 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import BinaryIO, cast
+from typing import BinaryIO, Self, cast
 
-from labeling.readers.compression import DAMAGED, unpacked
+from labeling.readers.compression import ARROW, DAMAGED, PARQUET, unpacked
 from labeling.readers.delimited import SEPARATORS, delimited
 from labeling.readers.encodings import BOM, wide_encoding
 from labeling.readers.jsons import json_entries, json_lines
-from labeling.readers.raw import Raw, Unreadable
+from labeling.readers.raw import Bound, Raw, TooLarge, Unreadable
 from labeling.readers.tables import arrow_rows, parquet_rows
 
 CONTAINERS = {
@@ -28,10 +28,8 @@ _READERS: dict[str, Callable[[BinaryIO], Iterator[Raw]]] = {
     "json": json_entries,
     "csv": delimited,
     "tsv": delimited,
-    "parquet": parquet_rows,
-    "arrow": arrow_rows,
 }
-_SEEKING = ("parquet", "arrow")
+_TABLES: dict[str, Callable[[BinaryIO, Bound], Iterator[Raw]]] = {"parquet": parquet_rows, "arrow": arrow_rows}
 _HEAD = 1 << 16
 
 
@@ -43,27 +41,50 @@ class Opened:
     compression: str
     rows: Iterator[Raw]
     position: Callable[[], int]
+    bound: Bound = field(default_factory=Bound)
+
+    def within(self, most: int) -> Self:
+        """The same; reading raises TooLarge when more than so many bytes have been unpacked."""
+        self.bound.most = most
+        return self
 
 
-def open_file(file: BinaryIO, filename: str) -> Opened:
-    """The rows of a file. Raises Unreadable where it is no text and no table, and while reading where it is damaged."""
+def open_file(file: BinaryIO, filename: str, bound: Bound | None = None) -> Opened:
+    """The rows of a file. Raises Unreadable where it is no text and no table, and while reading where it is damaged.
+
+    Only its beginning is unpacked until its rows are read.
+    """
+    bound = bound or Bound()
     try:
-        stream, compression = unpacked(file)
+        stream, compression = unpacked(file, Bound())
         head = stream.read(_HEAD)
     except DAMAGED as error:
         raise Unreadable(f"The compressed file is damaged: {error}") from None
     container = container_of(head, filename)
-    stream, _ = unpacked(file)
-    if container in _SEEKING and compression:
-        stream = _on_disk(stream)
-    return Opened(container, compression, _guarded(_READERS[container](stream), compression), file.tell)
+    stream, _ = unpacked(file, bound)
+    rows = _table(container, stream, compression, bound) if container in _TABLES else _READERS[container](stream)
+    return Opened(container, compression, _guarded(rows, compression), file.tell, bound)
+
+
+def holds_at_most(file: BinaryIO, filename: str, most: int) -> bool:
+    """Whether the file unpacks to no more than so many bytes; a damaged one does as far as it can be read."""
+    try:
+        for _raw in open_file(file, filename).within(most).rows:
+            pass
+    except TooLarge:
+        return False
+    except Unreadable:
+        return True
+    finally:
+        file.seek(0)
+    return True
 
 
 def container_of(head: bytes, filename: str) -> str:
     """One of CONTAINERS. Raises Unreadable for what cannot be a file of rows."""
-    if head.startswith(b"PAR1"):
+    if head.startswith(PARQUET):
         return "parquet"
-    if head.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
+    if head.startswith(ARROW):
         return "arrow"
     if encoding := wide_encoding(head):
         raise Unreadable(f"The file is {encoding} text. Save it as UTF-8 and import it again.")
@@ -99,15 +120,19 @@ def _lists_in_lines(text: bytes) -> bool:
     return True
 
 
-def _on_disk(stream: BinaryIO) -> BinaryIO:
-    """Tables are read by jumping about, which a compressed stream does not allow."""
-    file = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as its rows are read
-    try:
-        shutil.copyfileobj(stream, file, 1 << 20)
-    except DAMAGED as error:
-        raise Unreadable(f"The compressed file is damaged: {error}") from None
-    file.seek(0)
-    return cast(BinaryIO, file)
+def _table(container: str, stream: BinaryIO, compression: str, bound: Bound) -> Iterator[Raw]:
+    """Tables are read by jumping about, which a compressed stream does not allow: it is unpacked to disk first."""
+    if not compression:
+        yield from _TABLES[container](stream, bound)
+        return
+    with tempfile.TemporaryFile() as file:
+        try:
+            shutil.copyfileobj(stream, file, 1 << 20)
+        except DAMAGED as error:
+            raise Unreadable(f"The compressed file is damaged: {error}") from None
+        file.seek(0)
+        bound.read = 0  # what counts from here on is what the table itself unpacks to
+        yield from _TABLES[container](cast(BinaryIO, file), bound)
 
 
 def _guarded(rows: Iterator[Raw], compression: str) -> Iterator[Raw]:

@@ -1,11 +1,13 @@
 """The labels that a row of an imported file carries, with all that an export says of each. Knows no database."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from genrm_engine.errors import EngineError
+from genrm_engine.formats.fields import finite, whole
+from genrm_engine.formats.scales import said_winner
 from labeling.models.labels import Choice
 from labeling.services.flat_exports import parsed
 from labeling.services.texts import LONGEST_FIELD, BadRow, clean_text
@@ -20,6 +22,8 @@ MIRRORED = {"a": "b", "b": "a", "tie": "tie", "both_bad": "both_bad"}
 
 _SIDES = ("a", "b", "tie")
 _BY_PEOPLE = ("majority", "dawid_skene", "adjudicated")
+_STRENGTHS = {"1": 1, "2": 2, "1.0": 1, "2.0": 2}
+"""As text: data frames hold 1 as 1.0 where another row has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class GivenLabel:
 
 
 def labels_of(raw: Mapping[str, Any]) -> tuple[GivenLabel, ...]:
-    """The row's `labels`, or the one label that an exported row is, or the bare `choice` of the file."""
+    """The row's `labels`, or the one label that an exported row is, or the bare `choice` or `winner` of the file."""
     value = raw.get("labels")
     if value is None or value == []:
         return _single(raw)
@@ -62,7 +66,7 @@ def labels_of(raw: Mapping[str, Any]) -> tuple[GivenLabel, ...]:
     for number, entry in enumerate(value, start=1):
         if not isinstance(entry, dict):
             raise BadRow(f"labels: entry {number} is not an object")
-        annotator = entry.get("annotator")
+        annotator = whole(entry.get("annotator"))
         if not isinstance(annotator, str | int) or not str(annotator).strip():
             raise BadRow(f"labels: entry {number} names no annotator")
         label = _label(str(annotator), entry.get("choice"), entry, f"labels: entry {number}: ")
@@ -73,10 +77,13 @@ def labels_of(raw: Mapping[str, Any]) -> tuple[GivenLabel, ...]:
 
 
 def _single(raw: Mapping[str, Any]) -> tuple[GivenLabel, ...]:
-    """Of a consensus only what people decided is a label, and nothing that a judge said ever is."""
+    """Of a consensus only what people decided is a label, and nothing that a judge said ever is.
+
+    A consensus is of final verdicts, some given after the judge was shown, and so is not taken for blind.
+    """
     choice = raw.get("choice")
     if choice is None or choice == "":
-        return ()
+        return _won(raw)
     about = raw.get("provenance")
     if about is None:
         about = {}
@@ -86,12 +93,29 @@ def _single(raw: Mapping[str, Any]) -> tuple[GivenLabel, ...]:
     if annotator:
         said = f"{annotator} (adjudication)" if about.get("origin") == "adjudication" else str(annotator)
     elif about.get("method") in _BY_PEOPLE:
-        said = CONSENSUS
+        said, about = CONSENSUS, {**about, "blind": False}
     elif about:
         return ()
     else:
-        said = FILE
+        said = annotator_of(raw)
     return (_label(said, choice, about, ""),)
+
+
+def _won(raw: Mapping[str, Any]) -> tuple[GivenLabel, ...]:
+    try:
+        verdict = said_winner(raw)
+    except EngineError as error:
+        raise BadRow(str(error).replace("winner ", "winner: ", 1)) from None
+    if verdict is None:
+        return ()
+    choice = Choice.BOTH_BAD.value if verdict.both_bad else verdict.choice
+    return (replace(_label(annotator_of(raw), choice, {}, ""), strength=verdict.strength),)
+
+
+def annotator_of(row: Mapping[str, Any]) -> str:
+    """Whom the row's `annotator` names, else the file."""
+    name = whole(row.get("annotator"))
+    return FILE if name is None or name == "" else str(name)
 
 
 def _label(annotator: str, choice: object, given: Mapping[str, Any], where: str) -> GivenLabel:
@@ -99,7 +123,7 @@ def _label(annotator: str, choice: object, given: Mapping[str, Any], where: str)
     if choice not in Choice.values:
         place = f"{where}choice" if where else "choice:"
         raise BadRow(f"{place} {choice!r:.60} is not one of {', '.join(Choice.values)}")
-    name = clean_text(annotator, "labels").strip()[:LONGEST_NAME]
+    name = clean_text(annotator, "labels").strip()[:LONGEST_NAME] or FILE
     if len(given) <= 2:
         return GivenLabel(name, str(choice))
     final = given.get("final_choice") or choice
@@ -126,17 +150,19 @@ def _label(annotator: str, choice: object, given: Mapping[str, Any], where: str)
 def _strength(value: object, where: str) -> int | None:
     if value is None or value == "":
         return None
-    if isinstance(value, bool) or value not in (1, 2, "1", "2"):
+    strength = _STRENGTHS.get(str(value))
+    if strength is None:
         raise BadRow(f"{where}strength {value!r:.60} is not 1 (better) or 2 (much better)")
-    return int(str(value))
+    return strength
 
 
 def _seconds(value: object, where: str) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    seconds = finite(value)
+    if seconds is None or seconds < 0:
         raise BadRow(f"{where}seconds {value!r:.60} is not a time")
-    return float(value)
+    return seconds
 
 
 def _criteria(value: object, where: str) -> dict[str, str]:

@@ -12,14 +12,14 @@ from uuid import uuid4
 import structlog
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
 from labeling import jobs
 from labeling.errors import ImportNotActive, ImportRefused
 from labeling.models import ImportBatch
-from labeling.readers import Opened, Unreadable, open_file
+from labeling.readers import Opened, Unreadable, open_file, storable
 from labeling.services import audit, bulk, imports, sources, uploads
 from labeling.services.checking import Chunk, Plan, prefetched, spooled
 
@@ -27,6 +27,7 @@ MOST_TRIES = 4
 """How often a worker may die on a file before it is given up."""
 TOLD_EVERY = 1.0
 """Seconds between two reports of how far an import is."""
+UNEXPECTED = "An unexpected error ended the import; the log of the worker says more."
 
 State = ImportBatch.State
 log = structlog.get_logger(__name__)
@@ -76,7 +77,10 @@ _REPORT = """
 
 
 def run(batch_id: int) -> ImportBatch | None:
-    """Take the batch and bring it to its end; None if it is not free. What it could not read is written to its row."""
+    """Take the batch and bring it to its end; None if it is not free. What it could not read is written to its row.
+
+    A database that is away ends nothing: the sweep hands the batch on when its lease has run out.
+    """
     batch = take(batch_id, lease=uuid4().hex)
     if batch is None:
         return None
@@ -88,6 +92,12 @@ def run(batch_id: int) -> ImportBatch | None:
         _end(batch, State.CANCELLED)
     except (ImportRefused, Unreadable) as error:
         _end(batch, State.FAILED, error=str(error))
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:
+        _end(batch, State.FAILED, error=UNEXPECTED)
+        uploads.remove(batch)
+        raise
     else:
         _after(batch)
     uploads.remove(batch)
@@ -161,7 +171,7 @@ def _opened(batch: ImportBatch) -> Iterator[Opened]:
     if not path.exists():
         raise ImportRefused("The uploaded file is gone from the data folder. Please upload it again.")
     with path.open("rb") as file:
-        yield open_file(file, batch.filename)
+        yield open_file(file, batch.filename).within(int(settings.ENV.unpacked_gib * 2**30))
 
 
 @contextmanager
@@ -222,7 +232,7 @@ def _end(batch: ImportBatch, state: str, *, error: str = "") -> None:
     """Close a batch of which nothing was imported, if it is still this worker's."""
     ImportBatch.objects.filter(pk=batch.pk, state=State.RUNNING, lease=batch.lease).update(
         state=state,
-        error=error[:2000],
+        error=storable(error)[:2000],
         lease="",
         leased_until=None,
         finished_at=timezone.now(),

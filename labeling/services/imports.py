@@ -8,19 +8,20 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.db.models import Count, Min
+from django.utils import timezone
 
 from genrm_engine.formats import FORMATS
 from labeling import jobs
 from labeling.errors import ImportRefused
 from labeling.models import ImportBatch, JudgingRequest, Label, Pair, Project
-from labeling.readers import Opened, Unreadable, open_file
+from labeling.readers import Opened, TooLarge, Unreadable, holds_at_most, is_packed, open_file
 from labeling.services import audit, bulk, deployments, judging, pairs, uploads
 from labeling.services.checking import Chunk, Plan, checked, prefetched, spooled
 from labeling.services.mapping import problems
@@ -28,6 +29,7 @@ from labeling.services.parts import part_of
 
 __all__ = [
     "AT_ONCE",
+    "PACKED_AT_ONCE",
     "DryRun",
     "Plan",
     "dry_run",
@@ -40,6 +42,10 @@ __all__ = [
 
 AT_ONCE = 5_000_000
 """Bytes up to which a file is imported while the person waits."""
+PACKED_AT_ONCE = 500_000
+"""The same for what is compressed; it must also unpack to no more than AT_ONCE."""
+LOOKED_INTO = 64 * 2**20
+"""Unpacked bytes of which a trial on a page reads no more, however fast."""
 MANY = 1_000
 """New pairs after which the database should look at its tables again."""
 PATIENCE = 20.0
@@ -48,6 +54,12 @@ STANDING = (ImportBatch.State.WAITING, ImportBatch.State.RUNNING, ImportBatch.St
 DETECT = Plan()
 
 OnChunk = Callable[[Chunk], None]
+
+
+class ProjectBusy(ImportRefused):
+    """Another import into the project has gone on for longer than one waits for it."""
+
+    message = "Another file is being imported into this project. Please try again when it is done."
 
 
 @dataclass(slots=True)
@@ -92,6 +104,7 @@ def import_opened(
             _wait_for_turn(project)
             batch.save()
             fill(batch, project, chunks)
+            batch.finished_at = timezone.now()
             batch.save()
             audit.record("pairs.import", batch, by=by, imported=batch.imported, rejected=batch.rejected)
             follow_up(batch)
@@ -104,13 +117,19 @@ def import_opened(
 
 
 def import_stream(
-    project: Project, *, stream: BinaryIO, filename: str, by: User | None = None, plan: Plan = DETECT
+    project: Project,
+    *,
+    stream: BinaryIO,
+    filename: str,
+    length: int | None = None,
+    by: User | None = None,
+    plan: Plan = DETECT,
 ) -> ImportBatch:
     """Import what comes in a stream. A large one is left to a worker: the batch that is returned then waits.
 
-    Raises ImportRefused as `import_file` does.
+    Raises ImportRefused as `import_file` and `uploads.receive` do.
     """
-    draft = uploads.receive(project, stream=stream, filename=filename)
+    draft = uploads.receive(project, stream=stream, filename=filename, length=length)
     try:
         return import_draft(project, draft, by=by, plan=plan)
     finally:
@@ -124,8 +143,8 @@ def import_draft(project: Project, draft: uploads.Draft, *, by: User | None, pla
     if known is not None:
         return known
     busy = project.batches.filter(state__in=(ImportBatch.State.WAITING, ImportBatch.State.RUNNING)).exists()
-    if draft.size <= AT_ONCE and not busy:
-        with draft.opened() as file:
+    if _is_small(draft) and not busy:
+        with suppress(ProjectBusy), draft.opened() as file:  # whom others keep waiting is left to a worker, too
             return import_file(project, file=file, filename=draft.filename, by=by, plan=plan)
     _check(plan)
     with transaction.atomic():
@@ -154,20 +173,31 @@ def dry_run(
 ) -> DryRun:
     """Do the import and take it back: what would be added, and how many rows are turned away for which reason.
 
-    ``seconds`` bounds the reading. Raises ImportRefused if the file cannot be read at all.
+    ``seconds`` bounds the reading, and then no more is unpacked than LOOKED_INTO: somebody waits for the page. Raises
+    ImportRefused if the file cannot be read at all.
     """
     _check(plan)
     result = DryRun(ImportBatch(project=project, filename="dry run", sha256=f"dry run {time.time_ns()}"))
     until = None if seconds is None else time.monotonic() + seconds
 
     def bounded(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
-        for chunk in chunks:
-            yield chunk
-            if until is not None and time.monotonic() > until:
-                result.complete = False
-                return
+        some = False
+        try:
+            for chunk in chunks:
+                yield chunk
+                some = True
+                if until is not None and time.monotonic() > until:
+                    result.complete = False
+                    return
+        except TooLarge:
+            if not some:
+                raise
+            result.complete = False
 
-    with _refusing(), _ahead(opening, plan, result.batch, around=bounded) as chunks, transaction.atomic():
+    def opened() -> Opened:
+        return opening() if until is None else opening().within(LOOKED_INTO)
+
+    with _refusing(), _ahead(opened, plan, result.batch, around=bounded) as chunks, transaction.atomic():
         _wait_for_turn(project)
         result.batch.save()
         fill(result.batch, project, chunks)
@@ -256,8 +286,15 @@ def _wait_for_turn(project: Project) -> None:
     until = time.monotonic() + PATIENCE
     while not bulk.try_lock(project.pk):
         if time.monotonic() > until:
-            raise ImportRefused("Another file is being imported into this project. Please try again when it is done.")
+            raise ProjectBusy
         time.sleep(0.05)
+
+
+def _is_small(draft: uploads.Draft) -> bool:
+    with draft.opened() as file:
+        if not is_packed(file.read(8)):
+            return draft.size <= AT_ONCE
+        return draft.size <= PACKED_AT_ONCE and holds_at_most(file, draft.filename, AT_ONCE)
 
 
 def _check(plan: Plan) -> None:

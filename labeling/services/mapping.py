@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from genrm_engine.errors import EngineError
-from genrm_engine.formats.scales import verdict_of
-from labeling.services.given_labels import FILE
+from genrm_engine.formats.fields import whole
+from genrm_engine.formats.scales import Verdict, verdict_of
+from labeling.services.given_labels import annotator_of
 from labeling.services.rows import Row, to_row
 from labeling.services.texts import BadRow
 
 FIELDS = {
     "prompt": "Prompt",
+    "system": "System message",
     "response_a": "Response A",
     "response_b": "Response B",
     "chosen": "Chosen response",
@@ -22,6 +24,7 @@ FIELDS = {
     "id": "Id",
     "group": "Group",
 }
+_KEPT = ("system", "id", "group", "model_a", "model_b")
 _PLACES = {"0": "tie", "1": "a", "2": "b"}
 
 
@@ -57,16 +60,17 @@ def mapped(raw: Mapping[str, Any], mapping: Mapping[str, str]) -> Row:
 
 def _canonical(raw: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """The row as one of the known layouts has it, and that layout."""
-    kept = {name: _plain(given[name]) for name in ("id", "group", "model_a", "model_b") if given.get(name) is not None}
+    kept = {name: whole(given[name]) for name in _KEPT if given.get(name) is not None}
     if isinstance(raw.get("meta"), dict):
         kept["meta"] = raw["meta"]
-    if given.get("prompt") is not None:
+    if "prompt" in given:
         kept["prompt"] = given["prompt"]
-    annotator = str(_plain(given.get("annotator")) or FILE)
+    annotator = annotator_of(given)
     if "chosen" in given:
         sides = {"chosen": given["chosen"], "rejected": given["rejected"]}
-        if not isinstance(sides["chosen"], str) or not isinstance(sides["rejected"], str) or "prompt" not in kept:
-            return {**kept, **sides}, "trl" if "prompt" in kept else "trl-implicit"
+        asked = given.get("prompt") is not None
+        if not isinstance(sides["chosen"], str) or not isinstance(sides["rejected"], str) or not asked:
+            return {**kept, **sides, "annotator": annotator}, "trl" if asked else "trl-implicit"
         return {**kept, **_drawn(sides, annotator)}, "tandem"
     row = {**kept, "response_a": given["response_a"], "response_b": given["response_b"]}
     label = _label(given, annotator)
@@ -84,17 +88,28 @@ def _label(given: Mapping[str, Any], annotator: str) -> dict[str, Any] | None:
     winner = given.get("winner")
     if winner is None or winner == "":
         return None
-    named = {given.get("model_a"): "a", given.get("model_b"): "b"} if given.get("model_a") else {}
-    plain = str(_plain(winner)).strip()
-    choice: str | None = named.get(winner) or _PLACES.get(plain)
-    strength = None
+    said = _text(winner)
+    choice, strength = _named(said, given) or _PLACES.get(said), None
     if choice is None:
-        try:
-            verdict = verdict_of(winner, "winner", end=3)
-        except EngineError as error:
-            raise BadRow(str(error).replace("winner ", "winner: ", 1), "winner") from None
+        verdict = _verdict(winner)
         choice, strength = ("both_bad" if verdict.both_bad else verdict.choice), verdict.strength
     return {"annotator": annotator, "choice": choice, "strength": strength}
+
+
+def _named(said: str, given: Mapping[str, Any]) -> str | None:
+    """The side whose model is named as the winner; None where neither is, or both are."""
+    sides = [side for side in ("a", "b") if (model := given.get(f"model_{side}")) and _text(model) == said]
+    return sides[0] if len(sides) == 1 else None
+
+
+def _verdict(winner: object) -> Verdict:
+    if isinstance(winner, int | float) and not isinstance(winner, bool):
+        told = f"winner: {winner!r:.60} is not 0 (tie), 1 (A) or 2 (B); signed numbers are read in the layout scale"
+        raise BadRow(told, "winner")
+    try:
+        return verdict_of(winner, "winner")
+    except EngineError as error:
+        raise BadRow(str(error).replace("winner ", "winner: ", 1), "winner") from None
 
 
 def _value(raw: Mapping[str, Any], column: str) -> Any:
@@ -117,6 +132,5 @@ def columns_of(raw: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _plain(value: Any) -> Any:
-    """A number that is whole as such: tables hold 7 as 7.0."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def _text(value: Any) -> str:
+    return str(whole(value)).strip()

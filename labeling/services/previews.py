@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from genrm_engine.formats import guess_columns
-from labeling.readers import CONTAINERS, Raw, open_file
+from labeling.readers import CONTAINERS, Raw, TooLarge, open_file
 from labeling.services.checking import Plan, outcome_of
 from labeling.services.mapping import columns_of
 from labeling.services.pairs import Rejected
@@ -17,6 +17,8 @@ from labeling.services.uploads import Draft
 ROWS = 8
 LOOKED_AT = 50
 """Rows by which columns and layout are known."""
+LOOKED_INTO = 64 * 2**20
+"""Bytes that are unpacked for it at most: somebody waits for the page, and a packed table is unpacked whole."""
 CELL = 160
 MOST_COLUMNS = 200
 _HINT = 2_000
@@ -57,11 +59,19 @@ class Preview:
 
 
 def preview(draft: Draft, plan: Plan) -> Preview:
-    """Read the beginning of the file. Raises Unreadable where there is nothing to be read."""
+    """Read the beginning of the file. Raises Unreadable where there is nothing to be read.
+
+    Where too much would have to be unpacked for that, there are no rows to be seen; a worker may still import it.
+    """
+    raws: list[Raw] = []
     with draft.opened() as file:
-        opened = open_file(file, draft.filename)
-        raws = [raw for raw in islice(opened.rows, LOOKED_AT) if not _is_header(raw)]
-    found = Preview(CONTAINERS.get(opened.container, opened.container), opened.compression)
+        opened = open_file(file, draft.filename).within(LOOKED_INTO)
+        container = CONTAINERS.get(opened.container, opened.container)
+        try:
+            raws.extend(raw for raw in islice(opened.rows, LOOKED_AT) if not _is_header(raw))
+        except TooLarge:
+            container += "" if raws else " (too large to be looked into before it is imported)"
+    found = Preview(container, opened.compression)
     rows = [raw.row for raw in raws if raw.row is not None]
     found.layout = next((name for name in map(layout_of, rows) if name), "")
     shown = _names(rows, list)

@@ -9,9 +9,9 @@ from pathlib import PurePath
 from typing import Any
 
 from labeling.models import ImportBatch, RejectedLine
+from labeling.readers.delimited import REASON
+from labeling.services.exports.spreadsheet import harmless
 
-REASON = "rejected_because"
-"""The added column; an import passes over it, so that a mended file can be sent as it is."""
 _TYPES = {
     "csv": "text/csv; charset=utf-8",
     "tsv": "text/tab-separated-values; charset=utf-8",
@@ -53,17 +53,20 @@ def _list(lines: Any) -> Iterator[str]:
 
 
 def _table(lines: Any, separator: str) -> Iterator[str]:
-    """The columns of all rejected rows in the order in which they come up, the reason last."""
+    """The columns of all rejected rows in the order in which they come up, the reason last.
+
+    Strangers may have written the cells, and a spreadsheet shall compute none of them.
+    """
     columns: dict[str, None] = {}
     for line in lines.iterator(chunk_size=_STEP):
         columns.update(dict.fromkeys(_row(line)))
     columns.pop(REASON, None)
     buffer = io.StringIO()
     writer = csv.writer(buffer, delimiter=separator, lineterminator="\n")
-    writer.writerow([*columns, REASON])
+    writer.writerow([*map(harmless, columns), REASON])
     for line in lines.iterator(chunk_size=_STEP):
         row = _row(line)
-        writer.writerow([*(_cell(row.get(name)) for name in columns), line.reason])
+        writer.writerow([*(harmless(_cell(row.get(name))) for name in columns), harmless(line.reason)])
         yield buffer.getvalue()
         buffer.seek(0)
         buffer.truncate()

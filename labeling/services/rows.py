@@ -12,7 +12,10 @@ from typing import Any
 
 from genrm_engine.errors import EngineError
 from genrm_engine.formats.draft import Draft
+from genrm_engine.formats.fields import whole
 from genrm_engine.formats.layouts import known, read_row
+from genrm_engine.formats.rows import HumanLabel
+from genrm_engine.formats.scales import is_unsigned
 from labeling.models.labels import Choice
 from labeling.services.flat_exports import is_flat, nested, parsed
 from labeling.services.given_labels import FILE, LONGEST_NAME, GivenLabel, labels_of, without_idle_strength
@@ -82,7 +85,7 @@ def to_row(raw: Mapping[str, Any], layout: str | None = None) -> Row:
 def _own(raw: Mapping[str, Any]) -> Row:
     if is_flat(raw):
         raw = nested(raw)
-    prompt = _prompt(raw.get("prompt"))
+    prompt = _instructed(_prompt(raw.get("prompt")), raw.get("system"))
     response_a, response_b = _response(raw, "response_a"), _response(raw, "response_b")
     return _row(raw, prompt, response_a, response_b, labels=labels_of(raw), gold=_gold(raw.get("gold")))
 
@@ -97,16 +100,9 @@ def _drafted(raw: Mapping[str, Any], draft: Draft) -> Row:
     response_b = _response({name_b: draft.response_b}, name_b)
     if response_a.strip() == response_b.strip():
         raise BadRow(f"{both}: the two responses are identical")
-    labels = [
-        GivenLabel(*_said(one.annotator, one.choice, one.both_bad), strength=one.strength) for one in draft.labels
-    ]
-    if not labels and draft.stated:
-        labels = [GivenLabel(*_said(FILE, draft.stated, draft.both_bad), strength=draft.strength)]
     models = draft.models or ("", "")
     named = {**raw, "model_a": models[0], "model_b": models[1], "id": draft.id, "group": draft.group}
-    return _row(
-        named, prompt, response_a, response_b, labels=tuple(map(without_idle_strength, labels)), gold=draft.gold or ""
-    )
+    return _row(named, prompt, response_a, response_b, labels=_labels(draft), gold=draft.gold or "")
 
 
 def _row(
@@ -143,6 +139,9 @@ def _row(
 
 
 def _unknown(raw: Mapping[str, Any]) -> BadRow:
+    if is_unsigned(raw):
+        shown = f"{raw['preference']!r:.60}"
+        return BadRow(f"preference: {shown} has no sign; choose the layout scale, or say which columns hold what")
     try:
         _own(raw)
     except BadRow as error:
@@ -160,6 +159,16 @@ def _named(reason: str, raw: Mapping[str, Any]) -> BadRow:
     return BadRow(f"{both}: {match['rest'].lstrip(', ')}", both)
 
 
+def _labels(draft: Draft) -> tuple[GivenLabel, ...]:
+    """The draft's labels. Names that differ may be the same once they are stripped and cut."""
+    given = draft.labels or ([HumanLabel(FILE, draft.stated, draft.strength, draft.both_bad)] if draft.stated else [])
+    labels = [GivenLabel(*_said(one.annotator, one.choice, one.both_bad), strength=one.strength) for one in given]
+    names = [label.annotator for label in labels]
+    if len(set(names)) < len(names):
+        raise BadRow(f"labels: two labels by {next(name for name in names if names.count(name) > 1)}")
+    return tuple(map(without_idle_strength, labels))
+
+
 def _said(annotator: str, choice: str, both_bad: bool) -> tuple[str, str]:
     name = clean_text(annotator, "labels").strip()[:LONGEST_NAME] or FILE
     return name, Choice.BOTH_BAD.value if both_bad else choice
@@ -175,9 +184,18 @@ def _prompt(value: object) -> list[dict[str, str]]:
     raise BadRow("prompt: missing" if value is None else "prompt: neither text nor a list of messages")
 
 
+def _instructed(prompt: list[dict[str, str]], system: object) -> list[dict[str, str]]:
+    """The prompt after the text of the column `system`, unless it has a system message of its own."""
+    if not isinstance(system, str) or not system.strip() or any(one["role"] == "system" for one in prompt):
+        return prompt
+    return [{"role": "system", "content": clean_text(system, "system")}, *prompt]
+
+
 def _messages(value: list[Any], name: str) -> list[dict[str, str]]:
     messages = []
     for number, message in enumerate(value, start=1):
+        if isinstance(message, dict) and (message.get("tool_calls") or message.get("function_call")):
+            raise BadRow(f"{name}: message {number} calls a tool, which a judge cannot read")
         if not isinstance(message, dict) or not isinstance(message.get("content"), str):
             raise BadRow(f"{name}: message {number} has no text content")
         role = message.get("role")
@@ -206,11 +224,11 @@ def _name(raw: Mapping[str, Any], name: str) -> str:
 
 
 def _id(raw: Mapping[str, Any]) -> str:
-    value = raw.get("id")
+    value = whole(raw.get("id"))
     if value is None or value == "":
         return ""
     if not isinstance(value, str | int):
-        raise BadRow("id: neither text nor a number")
+        raise BadRow("id: neither text nor a whole number")
     text = clean_text(str(value), "id")
     if len(text) > 200:
         raise BadRow(f"id: {len(text)} characters, the most are 200")

@@ -97,13 +97,13 @@ def _folder(name: str) -> Path:
 
 
 def _from_hub(name: str, split: str) -> Opened:
-    """Rows as the hub streams them, through the `datasets` library."""
+    """Rows as the hub streams them, through the `datasets` library, which takes a bare name for a folder here too."""
     try:
         import datasets
     except ImportError:
         raise Unreadable("The hub needs the datasets library, which this worker does not have.") from None
     try:
-        loaded: Any = datasets.load_dataset(name, split=split or None, streaming=True)
+        loaded: Any = datasets.load_dataset(f"hf://datasets/{name}", split=split or None, streaming=True)
     except Exception as error:  # noqa: BLE001  the library raises whatever its loaders and the network raise
         raise Unreadable(f"The hub gives no data set {name!r}: {str(error)[:300]}") from None
     parts = loaded.values() if isinstance(loaded, dict) else [loaded]
@@ -112,7 +112,10 @@ def _from_hub(name: str, split: str) -> Opened:
 
 def _numbered(parts: Any) -> Iterator[Raw]:
     number = 0
-    for part in parts:
-        for row in part:
-            number += 1
-            yield Raw(number, {str(column): plain(value) for column, value in row.items()})
+    try:
+        for part in parts:
+            for row in part:
+                number += 1
+                yield Raw(number, {str(column): plain(value) for column, value in row.items()})
+    except Exception as error:  # noqa: BLE001  as above
+        raise Unreadable(f"The hub's data set breaks off after row {number}: {str(error)[:300]}") from None

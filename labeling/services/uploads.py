@@ -15,11 +15,20 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 
+from labeling.errors import ImportRefused
 from labeling.models import ImportBatch, Project
 
 FOLDER = "imports"
 FORGOTTEN_AFTER = 86_400.0
 _BLOCK = 1 << 20
+
+
+class UploadTooLarge(ImportRefused):
+    """The stream is longer than the installation takes."""
+
+
+class UploadCutOff(ImportRefused):
+    """The stream ended before all that was announced had come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +56,14 @@ class Draft:
         _about(self.key).unlink(missing_ok=True)
 
 
-def receive(project: Project, *, stream: BinaryIO, filename: str) -> Draft:
-    """Write a stream to the data folder while its checksum is computed; nothing of it is held in memory."""
+def receive(project: Project, *, stream: BinaryIO, filename: str, length: int | None = None) -> Draft:
+    """Write a stream to the data folder while its checksum is computed; nothing of it is held in memory.
+
+    Keeps nothing of it and raises UploadTooLarge where it does not end in time, because the disk is everybody's, and
+    UploadCutOff where it has another ``length`` than was announced.
+    """
     key = uuid4().hex
+    most = most_bytes()
     path = _folder() / f"draft-{key}"
     digest, size = hashlib.sha256(), 0
     try:
@@ -57,12 +71,21 @@ def receive(project: Project, *, stream: BinaryIO, filename: str) -> Draft:
             while block := stream.read(_BLOCK):
                 digest.update(block)
                 size += file.write(block)
+                if size > most:
+                    raise UploadTooLarge(f"One upload may have {settings.ENV.upload_gib:g} GiB at most.")
+        if length is not None and size != length:
+            raise UploadCutOff(f"Of {length} bytes {size} came. Nothing was imported; please send it again.")
         draft = Draft(key, project.pk, filename[:300], digest.hexdigest(), size)
         _about(key).write_text(json.dumps(asdict(draft)), encoding="utf-8")
     except BaseException:
         path.unlink(missing_ok=True)
         raise
     return draft
+
+
+def most_bytes() -> int:
+    """The most that one upload may have."""
+    return int(settings.ENV.upload_gib * 2**30)
 
 
 def draft_of(project: Project, key: UUID) -> Draft | None:

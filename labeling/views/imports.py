@@ -7,6 +7,7 @@ from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
+from django.utils import timezone
 
 from labeling import access
 from labeling.errors import ImportNotActive, ImportRefused
@@ -22,6 +23,7 @@ PER_PAGE = 50
 DRY_SECONDS = 8.0
 """Of a large file a trial on the page reads what it can in so many seconds."""
 GONE = "That upload is gone. Please choose the file again."
+KNOWN = "This file was imported before. Nothing was added; this is what became of it then."
 
 
 @page("GET", "POST")
@@ -36,7 +38,7 @@ def upload(request: LabelerRequest, slug: str) -> HttpResponse:
             found = previews.preview(draft, Plan())
             if request.POST.get("do") == "look" or found.undetected:
                 return redirect("labeling:import-look", slug, UUID(draft.key))
-            taken = imports.import_draft(project, draft, by=request.user)
+            taken = _import(request, project, draft, Plan())
         except (ImportRefused, Unreadable) as error:
             form.add_error("file", str(error))
         else:
@@ -76,7 +78,7 @@ def look(request: LabelerRequest, slug: str, key: UUID) -> HttpResponse:
             return _look_page(request, project, draft, found, form, status=422)
         plan = form.plan() if form.is_bound else Plan()
         if request.POST.get("do") == "import":
-            taken = imports.import_draft(project, draft, by=request.user, plan=plan)
+            taken = _import(request, project, draft, plan)
             draft.discard()
             return redirect("labeling:batch", taken.pk)
         if plan != Plan():
@@ -86,6 +88,15 @@ def look(request: LabelerRequest, slug: str, key: UUID) -> HttpResponse:
         messages.error(request, str(error))
         return redirect("labeling:import", slug)
     return _look_page(request, project, draft, found, form, trial=trial)
+
+
+def _import(request: LabelerRequest, project: Project, draft: uploads.Draft, plan: Plan) -> ImportBatch:
+    """The import of the file, or the earlier one of the same file, and then a word that nothing was added."""
+    begun = timezone.now()
+    taken = imports.import_draft(project, draft, by=request.user, plan=plan)
+    if taken.created_at < begun:
+        messages.info(request, KNOWN)
+    return taken
 
 
 @page("GET")
