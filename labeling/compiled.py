@@ -5,17 +5,16 @@ longer than the rest; so there it is a prepared statement too. A `Slot` stands f
 everything else in it must be the same each time.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from copy import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from django.core.exceptions import EmptyResultSet
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import BigIntegerField, Expression, Field, Model, QuerySet
-from django.db.models.sql import UpdateQuery
+from django.db.models.query import ModelIterable
+from django.db.models.sql import InsertQuery, UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
 
 M = TypeVar("M", bound=Model)
@@ -35,7 +34,6 @@ class Slot(Expression):
 
 @dataclass(frozen=True)
 class _Built:
-    compiler: SQLCompiler
     sql: str
     parameters: Sequence[Any]
 
@@ -52,41 +50,77 @@ class _Built:
         )
 
 
-@contextmanager
-def _cursor(connection: Any) -> Iterator[Any]:
+@dataclass(frozen=True)
+class _Columns:
+    """What the columns of a query's rows are; how each is turned into the field's value is looked up once."""
+
+    compiler: SQLCompiler
+    converters: Mapping[int, Any]
+
+    @classmethod
+    def of(cls, compiler: SQLCompiler) -> Self:
+        """Those of a compiler that has written its SQL."""
+        return cls(compiler, compiler.get_converters([column[0] for column in compiler.select]))
+
+
+class _Answered:
+    """A query whose rows are there: what Django's `ModelIterable` asks of a queryset, its query and its compiler."""
+
+    db = DEFAULT_DB_ALIAS
+    _known_related_objects: Mapping[Any, Any] = {}
+
+    def __init__(self, columns: _Columns, rows: Sequence[Sequence[Any]], connection: Any) -> None:
+        self.rows, self.connection, self.converters = rows, connection, columns.converters
+        self.select = columns.compiler.select
+        self.klass_info = columns.compiler.klass_info
+        self.annotation_col_map = columns.compiler.annotation_col_map
+
+    @property
+    def query(self) -> Self:
+        return self
+
+    def get_compiler(self, **_: Any) -> Self:
+        return self
+
+    def execute_sql(self, **_: Any) -> Sequence[Sequence[Any]]:
+        return self.rows
+
+    def results_iter(self, rows: Sequence[Sequence[Any]]) -> Iterable[Sequence[Any]]:
+        convert: Any = SQLCompiler.apply_converters  # of the compiler it asks for the connection alone
+        converted: Iterable[Sequence[Any]] = convert(self, rows, self.converters)
+        return converted
+
+
+def _cursor(connection: Any) -> Any:
     """A cursor; on PostgreSQL one that sends the values apart, so that a statement is planned once for a connection."""
     if connection.vendor != "postgresql" or connection.queries_logged:  # a logged query names its values
-        with connection.cursor() as plain:
-            yield plain
-        return
+        return connection.cursor()
     from django.db.backends.postgresql import base
 
     binding: Any = base.ServerBindingCursor
     connection.close_if_health_check_failed()
     connection.ensure_connection()
-    with connection.make_cursor(binding(connection.connection)) as cursor:
-        yield cursor
+    return connection.make_cursor(binding(connection.connection))
 
 
 class Compiled(Generic[M]):
-    """A query with slots. Its SQL is built when it is first sent, and kept as long as the process runs."""
+    """A query with slots. Its SQL is built when it is first sent, and kept as long as the process runs.
+
+    The query may join (`select_related`) and annotate; what it prefetches is not fetched.
+    """
 
     def __init__(self, build: Callable[[], QuerySet[M]]) -> None:
         self.build = build
 
     @cached_property
-    def _queryset(self) -> QuerySet[M]:
-        return self.build()
-
-    @cached_property
-    def _built(self) -> _Built:
-        compiler = self._queryset.query.get_compiler(using=DEFAULT_DB_ALIAS)
+    def _built(self) -> tuple[_Built, _Columns]:
+        compiler = self.build().query.get_compiler(using=DEFAULT_DB_ALIAS)
         sql, parameters = compiler.as_sql()
-        return _Built(compiler, sql, parameters)
+        return _Built(sql, parameters), _Columns.of(compiler)
 
     def fetch(self, **values: object) -> list[M]:
         """The rows for these values of the slots. Raises KeyError for a slot without one."""
-        built, connection = self._built, connections[DEFAULT_DB_ALIAS]
+        (built, columns), connection = self._built, connections[DEFAULT_DB_ALIAS]
         try:
             parameters = built.filled(values, connection)
         except EmptyResultSet:
@@ -94,12 +128,8 @@ class Compiled(Generic[M]):
         with _cursor(connection) as cursor:
             cursor.execute(built.sql, parameters)
             rows = cursor.fetchall()
-        compiler = copy(built.compiler)
-        compiler.connection = connection
-        compiler.execute_sql = lambda *_args, **_kwargs: [rows]  # type: ignore[assignment, method-assign]
-        asked = self._queryset.all()
-        asked.query.get_compiler = lambda *_args, **_kwargs: compiler  # type: ignore[method-assign]
-        return list(asked)
+        answered: Any = _Answered(columns, rows, connection)
+        return list(ModelIterable(answered))
 
     def first(self, **values: object) -> M | None:
         """The first of the rows, of which the query itself should ask for no more."""
@@ -119,7 +149,7 @@ class CompiledUpdate:
         query.add_update_values(dict(values))
         compiler = query.get_compiler(using=DEFAULT_DB_ALIAS)
         sql, parameters = compiler.as_sql()
-        return _Built(compiler, sql, parameters)
+        return _Built(sql, parameters)
 
     def __call__(self, **values: object) -> int:
         """Send it with these values of the slots; how many rows it wrote. Raises KeyError for a slot without one."""
@@ -128,3 +158,37 @@ class CompiledUpdate:
             cursor.execute(self._built.sql, self._built.filled(values, connection))
             written: int = cursor.rowcount
         return written
+
+
+class CompiledInsert(Generic[M]):
+    """An insert of one row of a model whose key the database makes. Sends no signals."""
+
+    def __init__(self, model: type[M]) -> None:
+        self.model = model
+
+    @cached_property
+    def _fields(self) -> "list[Field[Any, Any]]":
+        meta = self.model._meta
+        return [field for field in meta.local_concrete_fields if field is not meta.auto_field]
+
+    def __call__(self, row: M) -> M:
+        """Insert the row, which is new, and give it its key; the row itself. Raises IntegrityError as a save does."""
+        connection: Any = connections[DEFAULT_DB_ALIAS]
+        if not connection.features.can_return_columns_from_insert:
+            row.save(force_insert=True)
+            return row
+        parameters = [field.get_db_prep_save(field.pre_save(row, add=True), connection) for field in self._fields]
+        with _cursor(connection) as cursor:
+            cursor.execute(self._sql, parameters)
+            row.pk = cursor.fetchone()[0]
+        row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS
+        return row
+
+    @cached_property
+    def _sql(self) -> str:
+        query: Any = InsertQuery(self.model)
+        query.insert_values(self._fields, [self.model()])
+        compiler = query.get_compiler(using=DEFAULT_DB_ALIAS)
+        compiler.returning_fields = [self.model._meta.pk]
+        ((sql, _),) = compiler.as_sql()
+        return str(sql)

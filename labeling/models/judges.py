@@ -123,6 +123,9 @@ class Deployment(models.Model):
     weighed_of = models.JSONField(
         default=list, blank=True, help_text="the labels and judgements that a shadow's gate compared"
     )
+    follow_up = models.DateTimeField(
+        null=True, blank=True, help_text="since when its labels, flags and routing wait to be brought up to date"
+    )
     overruled_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )

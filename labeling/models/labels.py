@@ -37,6 +37,9 @@ class Claim(models.Model):
     state = models.CharField(max_length=10, choices=State, default=State.LIVE)
     expires_at = models.DateTimeField()
     ahead = models.BooleanField(default=False, help_text="waits in the annotator's browser and was not shown yet")
+    assisted = models.BooleanField(
+        default=False, help_text="the judge's verdict was shown with the pair, before a label"
+    )
     skip_reason = models.CharField(max_length=200, blank=True)
     reason = models.CharField(max_length=40, blank=True, help_text="why this pair was routed to a person")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -88,6 +91,9 @@ class Label(models.Model):
     revealed_judge = models.ForeignKey(JudgeVersion, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     idempotency_key = models.CharField(max_length=64, null=True, blank=True, unique=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    stored_at = models.DateTimeField(
+        auto_now_add=True, help_text="when the row was written; a file may say an earlier created_at"
+    )
 
     class Meta:
         constraints = [
@@ -213,7 +219,7 @@ class Consensus(models.Model):
 
 
 class ConsensusFit(models.Model):
-    """How reliable a project's annotators are, as Dawid–Skene last estimated it."""
+    """How reliable a project's annotators are, as Dawid–Skene last estimated it; no parameters: from too few labels."""
 
     project = models.OneToOneField(Project, on_delete=models.CASCADE, related_name="consensus_fit")
     parameters = models.JSONField(help_text="priors of the verdicts and each annotator's confusion matrix")

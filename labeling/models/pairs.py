@@ -125,6 +125,9 @@ class Pair(models.Model):
                 condition=Q(closed=False) & (~Q(part="") | Q(audit=True)),
                 name="pair_drawn",
             ),
+            models.Index(
+                fields=["project", "group_key"], condition=Q(part="gate", audit=True), name="pair_joined_gate"
+            ),
         ]
 
     def __str__(self) -> str:

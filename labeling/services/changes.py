@@ -7,12 +7,11 @@ verdicts that were revised after the judge was shown; the figures on the blind h
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from django.contrib.auth.models import User
 from django.db.models import Count, Exists, F, FloatField, OuterRef, Q, QuerySet, Subquery
 
-from labeling.models import Claim, Consensus, Deployment, Judgement, Pair, Project, Rationale
+from labeling.models import Consensus, Deployment, Judgement, Pair, Rationale
 from labeling.models.judges import Method
-from labeling.services import claims, deployments
+from labeling.services import deployments
 
 BY_PEOPLE = Q(pair__consensus__isnull=False) & ~Q(pair__consensus__method=Consensus.Method.JUDGE)
 DECIDED = BY_PEOPLE & ~Q(pair__consensus__method=Consensus.Method.AMBIGUOUS) & Q(pair__consensus__choice__in=["a", "b"])
@@ -116,24 +115,6 @@ def kind_of(consensus: Consensus | None, winner: str) -> str:
     if consensus.method == Consensus.Method.AMBIGUOUS or consensus.choice not in ("a", "b"):
         return "undecided"
     return "right" if consensus.choice == winner else "wrong"
-
-
-def keep_away(project: Project, shown: Sequence[Change], *, annotator: User) -> None:
-    """Never ask this person about these pairs while they are open: a label after this page would not be blind."""
-    open_pairs = [one.pair for one in shown if not one.pair.closed]
-    seen = {
-        "state": Claim.State.SKIPPED,
-        "skip_reason": claims.SEEN,
-        "ahead": False,
-        "expires_at": claims.LONG_AGO,
-    }
-    rows = [
-        Claim(pair=pair, annotator=annotator, slot=0, slots=project.overlap, swapped=False, **seen)
-        for pair in open_pairs
-    ]
-    Claim.objects.bulk_create(rows, ignore_conflicts=True)
-    held = Claim.objects.filter(pair__in=open_pairs, annotator=annotator).exclude(state=Claim.State.DONE)
-    held.exclude(skip_reason=claims.SEEN).update(**seen)
 
 
 def _judged(deployment: Deployment) -> QuerySet[Judgement]:

@@ -14,13 +14,13 @@ from django.db.models.functions import Coalesce
 from django.db.models.lookups import GreaterThanOrEqual
 from django.utils import timezone
 
-from labeling.compiled import Compiled, CompiledUpdate, Slot
+from labeling.compiled import Compiled, CompiledInsert, CompiledUpdate, Slot
 from labeling.errors import ClaimGone
 from labeling.models import Claim, Consensus, Label, Pair, Project
 
-CANDIDATES = 12
+CANDIDATES = 4
 """How many open pairs are looked at in one go; whoever loses the first to somebody else goes on at random."""
-ROUNDS = 5
+ROUNDS = 15
 
 DRAWN = Q(audit=True) | ~Q(part=Pair.Part.TRAIN)
 """Audit and hold-out pairs: drawn at random when they were imported, and served in random order."""
@@ -80,13 +80,15 @@ def _turn(claim: Claim) -> tuple[bool, float]:
 def renew(claim: Claim, *, waiting: Collection[int] = ()) -> Claim:
     """Prolong the lease of the pair on the screen, and those of the pairs that wait behind it.
 
-    A lease that ran out is taken up again while its slot is free. Raises ClaimGone if it is not.
+    A lease that ran out is taken up again while its slot is free. Raises ClaimGone if it is not, and after a skip in
+    another window: that only a verdict or an undo takes back.
     """
     if waiting:
         behind = Claim.objects.filter(pk__in=waiting, annotator=claim.annotator_id, state=Claim.State.LIVE, ahead=True)
         behind.update(expires_at=expiry(ahead=True))
-    if not _extend(claim) and not take_back(claim, state=Claim.State.LIVE, extra=False):
-        raise ClaimGone
+    if not _extend(claim) and not take_back(claim, state=Claim.State.LIVE, extra=False, gone=(Claim.State.EXPIRED,)):
+        skipped = Claim.objects.filter(pk=claim.pk, state=Claim.State.SKIPPED).exists()
+        raise ClaimGone(LET_GO if skipped else "")
     return claim
 
 
@@ -106,19 +108,28 @@ def skip(claim: Claim, *, reason: str = "") -> None:
         raise ClaimGone("You have labelled this pair already; the label stands.")
 
 
+LET_GO = "This pair is not held for you: you skipped it, or saw what the judge says of it. You may still label it."
 SEEN = "saw what the judge and others say of it"
 
 
-def keep_away(pair: Pair, *, annotator: User) -> None:
-    """Never ask this person about the pair: they have seen the judge's verdict, so their label would not be blind.
+def keep_away(pairs: Collection[Pair], *, project: Project, annotator: User) -> None:
+    """Never ask this person about the pairs: they have seen the judge's verdict, so their label would not be blind.
 
-    A label that they send all the same (the pair was on their screen in another window) counts, as not blind.
+    Nor about those that are closed: an adjudicator may send them back. A label that they send all the same (the pair
+    was on their screen in another window) counts, as not blind; one that they gave before stays the blind one, whatever
+    they give after an undo.
     """
+    own = Claim.objects.filter(pair__in=[pair.pk for pair in pairs], annotator=annotator)
+    known = set(own.filter(skip_reason=SEEN).values_list("pair_id", flat=True))
+    fresh = [pair.pk for pair in pairs if pair.pk not in known]
+    if not fresh:
+        return
     seen = {"state": Claim.State.SKIPPED, "skip_reason": SEEN, "ahead": False, "expires_at": LONG_AGO}
-    new = {"slot": 0, "slots": pair.project.overlap, "swapped": False, **seen}
-    claim, created = Claim.objects.get_or_create(pair=pair, annotator=annotator, defaults=new)
-    if not created and claim.skip_reason != SEEN:
-        Claim.objects.filter(pk=claim.pk).exclude(state=Claim.State.DONE).update(**seen)
+    new = {"annotator": annotator, "slot": 0, "slots": project.overlap, "swapped": False, **seen}
+    Claim.objects.bulk_create([Claim(pair_id=pair, **new) for pair in fresh], ignore_conflicts=True)
+    own = own.filter(pair__in=fresh)
+    own.filter(state=Claim.State.DONE).update(skip_reason=SEEN)
+    own.exclude(state=Claim.State.DONE).exclude(skip_reason=SEEN).update(**seen)
 
 
 def release(project: Project, *, annotator: User, waiting: Collection[int]) -> int:
@@ -129,8 +140,11 @@ def release(project: Project, *, annotator: User, waiting: Collection[int]) -> i
     return unused.update(state=Claim.State.EXPIRED)
 
 
-def take_back(claim: Claim, *, state: Claim.State, extra: bool) -> bool:
-    """Take up an expired or skipped claim in a free slot. With ``extra`` in one more slot if all are taken.
+GONE = (Claim.State.EXPIRED, Claim.State.SKIPPED)
+
+
+def take_back(claim: Claim, *, state: Claim.State, extra: bool, gone: Collection[Claim.State] = GONE) -> bool:
+    """Take up a claim that is ``gone`` in a free slot. With ``extra`` in one more slot if all are taken.
 
     So a verdict that comes late is still a label, never lost; the pair has then one label more than was asked for.
     """
@@ -140,17 +154,26 @@ def take_back(claim: Claim, *, state: Claim.State, extra: bool) -> bool:
         overlap = claim.pair.project.overlap + claim.pair.extra_labels
         if slot >= overlap and not extra:
             return False
-        gone = Claim.objects.filter(pk=claim.pk, state__in=(Claim.State.EXPIRED, Claim.State.SKIPPED))
+        terms = {"slot": slot, "slots": max(overlap, slot + 1), "expires_at": expiry(), "ahead": False}
         try:
             with transaction.atomic():
-                return bool(
-                    gone.update(state=state, slot=slot, slots=max(overlap, slot + 1), expires_at=expiry(), ahead=False)
-                )
+                return bool(Claim.objects.filter(pk=claim.pk, state__in=gone).update(state=state, **terms))
         except IntegrityError:
             continue
     return False
 
 
+def finish(claim: Claim) -> bool:
+    """Close a live claim for its label: compare-and-set on the state, so that of two at once one does it."""
+    return bool(_FINISH(claim=claim.pk))
+
+
+_FINISH = CompiledUpdate(
+    lambda: (
+        Claim.objects.filter(pk=Slot("claim"), state=Claim.State.LIVE),
+        {"state": Claim.State.DONE, "ahead": False},
+    )
+)
 SETTLED = (Consensus.Method.ADJUDICATED, Consensus.Method.AMBIGUOUS, Consensus.Method.JUDGE)
 
 
@@ -273,7 +296,9 @@ def _ask_for(lane: Q) -> QuerySet[Pair]:
     return found.filter(shuffle__gte=Slot("place")).order_by("shuffle", "pk")[:CANDIDATES]
 
 
-_ANY, _GOLD = Q(), ~Q(gold="")
+_ANY = Q()
+_GOLD = ROUTED & ~Q(gold="")
+"""Those of the hold-out and the audit come in their own time: served first, they would be more of what measures."""
 _NEXT = {lane: Compiled(partial(_ask_for, lane)) for lane in (DRAWN, HELD_OUT, AUDITED, ROUTED, _ANY, _GOLD)}
 
 
@@ -331,9 +356,12 @@ def _claim_slot(pair: Pair, slot: int, *, project: Project, annotator: User, ahe
         claim.pair = pair
         return claim
     swapped = random.SystemRandom().random() < 0.5
-    claim = Claim.objects.create(pair=pair, annotator=annotator, swapped=swapped, reason=_reason(pair), **terms)
+    claim = _INSERT(Claim(pair=pair, annotator=annotator, swapped=swapped, reason=_reason(pair), **terms))
     Claim.label.related.set_cached_value(claim, None)  # known to have none: nobody need ask
     return claim
+
+
+_INSERT = CompiledInsert(Claim)
 
 
 def _reason(pair: Pair) -> str:

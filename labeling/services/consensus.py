@@ -4,7 +4,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
+from django.utils import timezone
 
 from genrm_engine.evaluation import consensus as engine
 from labeling.models import Consensus, ConsensusFit, Label, Pair, Project
@@ -15,6 +16,9 @@ AMBIGUOUS = "tie"
 """What stands for a pair of which no verdict is right; its method says that it is no tie."""
 
 Method = Consensus.Method
+BY_VOTES = (Method.MAJORITY, Method.DAWID_SKENE)
+VOTING = Q(withdrawn=False) & ~Q(source=Label.Source.ADJUDICATION)
+BATCH = 500
 
 
 def refresh(pair: Pair) -> Consensus | None:
@@ -33,11 +37,16 @@ def refresh(pair: Pair) -> Consensus | None:
 
 
 def majority(choices: list[str]) -> tuple[str, float]:
-    """The most frequent choice and its share; if two are equally frequent nobody leads, which is a tie."""
-    counts = Counter(choices).most_common()
-    if len(counts) > 1 and counts[0][1] == counts[1][1]:
-        return "tie", counts[0][1] / len(choices)
-    return counts[0][0], counts[0][1] / len(choices)
+    """The most frequent choice and its share; if two are equally frequent nobody leads, which is a tie.
+
+    Nor does a response that no more people prefer than find neither better, be it by a tie or because both are bad.
+    """
+    counts = Counter(choices)
+    (first, votes), *others = counts.most_common()
+    rivals = [count for _, count in others]
+    if first in ("a", "b"):
+        rivals.append(counts["tie"] + counts["both_bad"])
+    return ("tie" if votes in rivals or votes < max(rivals, default=0) else first), votes / len(choices)
 
 
 def rater(label: Label) -> str:
@@ -50,7 +59,7 @@ def model_of(project: Project) -> engine.DawidSkene | None:
     if project.consensus_method != Project.ConsensusMethod.DAWID_SKENE:
         return None
     fitted = ConsensusFit.objects.filter(project=project).first()
-    return engine.DawidSkene.from_json(fitted.parameters) if fitted else None
+    return engine.DawidSkene.from_json(fitted.parameters) if fitted and fitted.parameters else None
 
 
 def fit_is_due(project: Project) -> bool:
@@ -58,41 +67,68 @@ def fit_is_due(project: Project) -> bool:
     if project.consensus_method != Project.ConsensusMethod.DAWID_SKENE:
         return False
     fitted = ConsensusFit.objects.filter(project=project).values_list("labels", flat=True).first() or 0
-    return abs(_voting(project).count() - fitted) > REFIT_AFTER * fitted
+    return abs(Label.objects.filter(VOTING, pair__project=project).count() - fitted) > REFIT_AFTER * fitted
 
 
-@transaction.atomic
 def refit(project: Project) -> int:
     """Estimate the annotators' reliability from all labels and bring every consensus up to date; returns how many.
 
-    With too few labels for an estimate (see the engine's `fit`) the majority decides.
+    With too few labels for an estimate (see the engine's `fit`) the majority decides. It takes long, and so is no
+    transaction: nobody waits for it, and what people do meanwhile stands.
     """
-    votes: dict[int, dict[str, str]] = defaultdict(dict)
-    for label in _voting(project).order_by("pk").iterator(chunk_size=2_000):
-        votes[label.pair_id][rater(label)] = label.final_choice
-    wanted = project.consensus_method == Project.ConsensusMethod.DAWID_SKENE
-    model = engine.fit({str(pair): each for pair, each in votes.items()}) if wanted else None
-    if model is None:
-        ConsensusFit.objects.filter(project=project).delete()
+    if project.consensus_method == Project.ConsensusMethod.DAWID_SKENE:
+        votes = _votes(Label.objects.filter(VOTING, pair__project=project))
+        model = engine.fit({str(pair): each for pair, each in votes.items()})
+        _remember(project, model, labels=sum(map(len, votes.values())))
     else:
-        ConsensusFit.objects.update_or_create(
-            project=project, defaults={"parameters": model.to_json(), "labels": model.labels}
-        )
-    return _rewrite(project, votes, model)
+        model = None
+        ConsensusFit.objects.filter(project=project).delete()
+    return _rewrite(project, model)
 
 
-def _rewrite(project: Project, votes: Mapping[int, Mapping[str, str]], model: engine.DawidSkene | None) -> int:
-    """Every consensus by votes as the model now says it; returns how many are different."""
-    changed = []
-    by_votes = Consensus.objects.filter(pair__project=project, method__in=(Method.MAJORITY, Method.DAWID_SKENE))
-    for row in by_votes.iterator(chunk_size=2_000):
-        if row.pair_id not in votes:
-            continue
-        decided = _decide(votes[row.pair_id], model)
-        if decided != (row.choice, row.confidence, row.method):
-            row.choice, row.confidence, row.method = decided
-            changed.append(row)
-    return Consensus.objects.bulk_update(changed, ["choice", "confidence", "method"], batch_size=500)
+def _remember(project: Project, model: engine.DawidSkene | None, *, labels: int) -> None:
+    """Keep the fit. A refused one has no parameters: it is tried again with more labels, not with every label."""
+    if model is not None:
+        fitted = {"parameters": model.to_json(), "labels": labels}
+        ConsensusFit.objects.update_or_create(project=project, defaults=fitted)
+        return
+    refused = ConsensusFit(project=project, parameters={}, labels=labels)
+    ConsensusFit.objects.bulk_create(
+        [refused], update_conflicts=True, unique_fields=["project"], update_fields=["parameters", "labels"]
+    )
+
+
+def _rewrite(project: Project, model: engine.DawidSkene | None) -> int:
+    """Every consensus by votes as the model now says it; returns how many are different.
+
+    Each batch's rows are read before their votes: a later vote or settlement writes its row, which is then left alone.
+    """
+    by_votes = Consensus.objects.filter(method__in=BY_VOTES).order_by("pair_id")
+    pairs = list(by_votes.filter(pair__project=project).values_list("pair_id", flat=True))
+    changed = 0
+    for start in range(0, len(pairs), BATCH):
+        rows = list(by_votes.filter(pair__in=pairs[start : start + BATCH]))
+        votes = _votes(Label.objects.filter(VOTING, pair__in=[row.pair_id for row in rows]))
+        decided = [(row, _decide(votes[row.pair_id], model)) for row in rows if row.pair_id in votes]
+        with transaction.atomic():
+            changed += sum(_correct(row, *wanted) for row, wanted in decided)
+    return changed
+
+
+def _correct(row: Consensus, choice: str, confidence: float, method: str) -> bool:
+    """Compare-and-set: True if the row said something else and nobody has written it since it was read."""
+    if (choice, confidence, method) == (row.choice, row.confidence, row.method):
+        return False
+    as_read = Consensus.objects.filter(pk=row.pk, updated_at=row.updated_at, method__in=BY_VOTES)
+    return bool(as_read.update(choice=choice, confidence=confidence, method=method, updated_at=timezone.now()))
+
+
+def _votes(labels: QuerySet[Label]) -> dict[int, dict[str, str]]:
+    """By pair: what each of its raters says."""
+    votes: dict[int, dict[str, str]] = defaultdict(dict)
+    for label in labels.order_by("pk").iterator(chunk_size=2_000):
+        votes[label.pair_id][rater(label)] = label.final_choice
+    return votes
 
 
 def _decide(votes: Mapping[str, str], model: engine.DawidSkene | None) -> tuple[str, float, str]:
@@ -108,11 +144,6 @@ def _decide(votes: Mapping[str, str], model: engine.DawidSkene | None) -> tuple[
 def _two_best(shares: Iterable[tuple[str, float]]) -> tuple[tuple[str, float], tuple[str, float] | None]:
     ranked = sorted(shares, key=lambda each: (-each[1], each[0]))
     return ranked[0], ranked[1] if len(ranked) > 1 else None
-
-
-def _voting(project: Project) -> QuerySet[Label]:
-    standing = Label.objects.filter(pair__project=project, withdrawn=False)
-    return standing.exclude(source=Label.Source.ADJUDICATION)
 
 
 def _save(pair: Pair, choice: str, confidence: float, method: str, labels: int) -> Consensus:

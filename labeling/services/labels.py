@@ -12,9 +12,10 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from labeling import jobs
+from labeling.compiled import CompiledInsert
 from labeling.errors import ClaimGone, LabelingError, NothingToUndo
 from labeling.models import Claim, Label, LabelRevision, Project
-from labeling.services.claims import SEEN, close_if_settled, expiry, take_back
+from labeling.services.claims import SEEN, close_if_settled, expiry, finish, take_back
 
 Shown = Literal["left", "right", "tie", "both_bad"]
 
@@ -65,14 +66,11 @@ def commit_label(
         return known  # the sending that made the label comes again; whether it was undone since is not changed
     try:
         with transaction.atomic():
-            live = Claim.objects.filter(pk=claim.pk, state=Claim.State.LIVE)
-            if not live.update(state=Claim.State.DONE, ahead=False) and not take_back(
-                claim, state=Claim.State.DONE, extra=True
-            ):
+            if not finish(claim) and not take_back(claim, state=Claim.State.DONE, extra=True):
                 return _label_that_stands(claim)
             label = _save(claim, stored, strength, given, idempotency_key)
             close_if_settled(claim.pair_id, overlap=claim.pair.project.overlap)
-            jobs.enqueue(jobs.REFRESH_PAIRS, pair_ids=[claim.pair_id])
+            jobs.refresh([claim.pair_id])
     except IntegrityError:
         if idempotency_key and Label.objects.filter(idempotency_key=idempotency_key).exclude(claim=claim).exists():
             message = "idempotency_key: this key was used for another pair; nothing was saved."
@@ -141,7 +139,7 @@ def _take_label_back(label: Label, *, by: User, overlap: int) -> Claim:
         raise NothingToUndo
     _revision(label, LabelRevision.Kind.UNDO, after="", by=by)
     close_if_settled(label.pair_id, overlap=overlap)
-    jobs.enqueue(jobs.REFRESH_PAIRS, pair_ids=[label.pair_id])
+    jobs.refresh([label.pair_id])
     return label.claim
 
 
@@ -157,22 +155,27 @@ def _save(claim: Claim, stored: str, strength: int | None, given: Given, key: st
         "seconds": given.seconds,
         "too_fast": bool(least and given.seconds is not None and given.seconds < least),
     }
+    assisted = project.reveal == Project.Reveal.BEFORE and not claim.pair.unrevealed
+    assisted = assisted or claim.assisted or claim.skip_reason == SEEN
     label: Label | None = getattr(claim, "label", None)
     if label is not None:
-        return _label_again(label, stored, fields)
-    assisted = project.reveal == Project.Reveal.BEFORE and not claim.pair.unrevealed
-    assisted = assisted or claim.skip_reason == SEEN
-    return Label.objects.create(
-        pair=claim.pair,
-        claim=claim,
-        annotator_id=claim.annotator_id,
-        source=Label.Source.CLAIM,
-        choice=stored,
-        final_choice=stored,
-        blind=not assisted,
-        idempotency_key=key or None,
-        **fields,
+        return _label_again(label, stored, fields, assisted=assisted)
+    return _INSERT(
+        Label(
+            pair=claim.pair,
+            claim=claim,
+            annotator_id=claim.annotator_id,
+            source=Label.Source.CLAIM,
+            choice=stored,
+            final_choice=stored,
+            blind=not assisted,
+            idempotency_key=key or None,
+            **fields,
+        )
     )
+
+
+_INSERT = CompiledInsert(Label)
 
 
 def _stored_passage(passage: Mapping[str, object], *, swapped: bool) -> dict[str, object]:
@@ -180,17 +183,22 @@ def _stored_passage(passage: Mapping[str, object], *, swapped: bool) -> dict[str
     return {"response": side, **{name: passage[name] for name in ("start", "end", "quote")}}
 
 
-def _label_again(label: Label, stored: str, fields: Mapping[str, object]) -> Label:
-    """After an undo: a verdict given before any reveal replaces the blind one, a later one only the final one."""
+def _label_again(label: Label, stored: str, fields: Mapping[str, object], *, assisted: bool) -> Label:
+    """After an undo: what is given before any reveal replaces the blind verdict and all that was given with it.
+
+    What is given after one, or ``assisted`` by the judge's verdict where the first was blind, replaces only the final
+    verdict, and the comment if there is one.
+    """
     label = Label.objects.select_for_update().get(pk=label.pk)
     _revision(label, LabelRevision.Kind.RELABEL, after=stored, by=_annotator(label))
-    if label.revealed_at is None:
-        label.choice = stored
-    label.final_choice = stored
-    label.withdrawn = False
-    for name, value in fields.items():
+    if label.revealed_at is None and not (label.blind and assisted):
+        written = {"choice": stored, **fields}
+    else:
+        written = {"comment": fields["comment"] or label.comment}
+    written |= {"final_choice": stored, "withdrawn": False}
+    for name, value in written.items():
         setattr(label, name, value)
-    label.save(update_fields=["choice", "final_choice", "withdrawn", *fields])
+    label.save(update_fields=[*written])
     return label
 
 
@@ -210,7 +218,7 @@ def _after_reveal(label: Label, kind: LabelRevision.Kind, stored: str) -> Label:
     _revision(label, kind, after=stored, by=_annotator(label))
     label.final_choice = stored
     label.save(update_fields=["final_choice"])
-    jobs.enqueue(jobs.REFRESH_PAIRS, pair_ids=[label.pair_id])
+    jobs.refresh([label.pair_id])
     return label
 
 
