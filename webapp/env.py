@@ -22,6 +22,9 @@ class Env(BaseSettings):
     allowed_hosts: str = Field(default="127.0.0.1,localhost,[::1]", description="comma-separated host names")
     csrf_trusted_origins: str = Field(default="", description="comma-separated origins behind a TLS proxy")
     secure_cookies: bool = Field(default=False, description="cookies over HTTPS only; set behind a TLS proxy")
+    proxies: int = Field(
+        default=0, ge=0, description="proxies before Tandem; `X-Forwarded-For` is believed as far as they wrote it"
+    )
     database_url: str = Field(
         default="", validation_alias="DATABASE_URL", description="postgresql://…; SQLite if empty"
     )
@@ -34,6 +37,9 @@ class Env(BaseSettings):
     judge_model: str = Field(
         default="embedded",
         description="first judge: embedded (the starter), embedded-base (the bare model), a folder or a scripted name",
+    )
+    judge_servers: str = Field(
+        default="", description="comma-separated hosts on which managers may connect a judge; empty: any"
     )
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
     judge_threads: int = Field(
@@ -55,6 +61,8 @@ class Env(BaseSettings):
         default="", description="folder on this server from which managers import data sets; empty: none"
     )
     hub_datasets: bool = Field(default=False, description="managers may import data sets by their name on the hub")
+    upload_gib: float = Field(default=10.0, gt=0, description="GiB that one upload of pairs may have")
+    unpacked_gib: float = Field(default=20.0, gt=0, description="GiB that an uploaded file may hold when unpacked")
     api_requests: int = Field(default=12_000, ge=1, description="requests a minute that a token of the API may make")
     lease_seconds: int = Field(default=600, ge=5, description="how long a pair stays with an annotator unrenewed")
     reserve_seconds: int = Field(default=120, ge=5, description="how long a pair waits in a browser, not yet shown")

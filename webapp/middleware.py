@@ -1,7 +1,8 @@
-"""Middleware that only pages need. Requests of the API, which have a token and no cookie, go past it."""
+"""Middleware of ours. What only pages need, requests of the API, which have a token and no cookie, go past."""
 
 from collections.abc import Callable
 
+import structlog
 from axes.middleware import AxesMiddleware
 from csp.middleware import CSPMiddleware
 from django.contrib.auth.middleware import AuthenticationMiddleware
@@ -12,9 +13,11 @@ from django.http.response import HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
 from django_htmx.middleware import HtmxMiddleware
+from django_structlog.middlewares import RequestMiddleware
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 from labeling.api.envelope import PREFIX
+from webapp.clock import Clock
 
 
 class _PagesOnly:
@@ -42,6 +45,14 @@ class SignedIn(_PagesOnly, AuthenticationMiddleware):
     """Finds the session's user."""
 
 
+class Logged(RequestMiddleware):
+    """Gives the request its id in the log. Its address there is the one that is connected; no header is believed."""
+
+    @classmethod
+    def bind_ip(cls, request: HttpRequest) -> None:
+        structlog.contextvars.bind_contextvars(ip=request.META.get("REMOTE_ADDR"))
+
+
 class Messages(_PagesOnly, MessageMiddleware):
     """Carries messages to the next page."""
 
@@ -56,6 +67,10 @@ class ContentPolicy(_PagesOnly, CSPMiddleware):
 
 class Htmx(_PagesOnly, HtmxMiddleware):
     """Reads what htmx says of a request."""
+
+
+class OwnClock(_PagesOnly, Clock):
+    """Shows times by the reader's clock."""
 
 
 class FailedLogins(_PagesOnly, AxesMiddleware):  # type: ignore[misc]

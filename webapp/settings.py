@@ -44,14 +44,16 @@ MIDDLEWARE = [
     "django.middleware.gzip.GZipMiddleware",
     "webapp.middleware.Sessions",
     "django.middleware.common.CommonMiddleware",
+    "webapp.bodies.Bounded",
     "webapp.middleware.Csrf",
     "webapp.middleware.SignedIn",
-    "django_structlog.middlewares.RequestMiddleware",
+    "webapp.middleware.Logged",
     "labeling.api.envelope.envelope",
     "webapp.middleware.Messages",
     "webapp.middleware.NoFrames",
     "webapp.middleware.ContentPolicy",
     "webapp.middleware.Htmx",
+    "webapp.middleware.OwnClock",
     "webapp.middleware.FailedLogins",
 ]
 
@@ -89,12 +91,13 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # A file as in earnest: the usual in-memory test database locks whole tables between threads.
     DATABASES["default"]["TEST"] = {"NAME": str(HOME / "test.sqlite3")}
 elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+    DATABASES["default"]["ENGINE"] = "webapp.postgresql"
     # Statements that are sent with their values apart (`labeling.compiled`) are prepared at once.
     DATABASES["default"].setdefault("OPTIONS", {}).setdefault("prepare_threshold", 0)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTHENTICATION_BACKENDS = [
-    "axes.backends.AxesStandaloneBackend",
+    "webapp.sign_in.Lockout",
     "django.contrib.auth.backends.ModelBackend",
     "sesame.backends.ModelBackend",
 ]
@@ -106,6 +109,7 @@ AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = 1  # hours
 AXES_LOCKOUT_TEMPLATE = "lockout.html"
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_CLIENT_IP_CALLABLE = "webapp.sign_in.client_address"
 SESAME_ONE_TIME = True
 SESAME_MAX_AGE = 24 * 3600
 LOGIN_URL = "login"
@@ -113,7 +117,7 @@ LOGIN_REDIRECT_URL = "labeling:projects"
 LOGOUT_REDIRECT_URL = "login"
 
 LANGUAGE_CODE = "en"
-TIME_ZONE = "UTC"
+TIME_ZONE = "UTC"  # of what is stored, and where a browser names no zone
 USE_I18N = False
 USE_TZ = True
 
@@ -125,6 +129,7 @@ STORAGES = {
     "staticfiles": {"BACKEND": "webapp.static_files.StaticFiles"},
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024
+"""Of a form's fields and of a body of the API; `webapp.bodies` counts the files in a form too."""
 
 API_REQUESTS_PER_MINUTE = ENV.api_requests
 """Of one token. Counted in the broker's Redis, which all web processes share; where none is known, in each alone."""
@@ -166,6 +171,9 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": 3600,
     "socket_connect_timeout": 2,
+    # A Redis that hangs hangs nobody who labels. Workers that wait for a job ask anew every second.
+    "socket_timeout": 5,
+    "socket_keepalive": True,
     "global_keyprefix": "tandem:",
 }
 CELERY_BROKER_CONNECTION_TIMEOUT = 2
@@ -173,14 +181,29 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = False
 CELERY_TASK_DEFAULT_QUEUE = "default"
-CELERY_TASK_ROUTES = {"judging.*": {"queue": "judge"}, "training.*": {"queue": "train"}}
+CELERY_TASK_ROUTES = {
+    "judging.*": {"queue": "judge"},
+    "training.*": {"queue": "train"},
+    # Long ones: in the default queue two of them would hold up the sweep.
+    "imports.*": {"queue": "files"},
+    "datasets.*": {"queue": "files"},
+}
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 5
 CELERY_BEAT_SCHEDULE = {
-    "sweep": {"task": "housekeeping.sweep", "schedule": ENV.sweep_seconds},
-    "retraining-policy": {"task": "housekeeping.apply_retraining_policies", "schedule": ENV.policy_seconds},
+    # What busy workers have not taken after three intervals is dropped: the next one does the same.
+    "sweep": {
+        "task": "housekeeping.sweep",
+        "schedule": ENV.sweep_seconds,
+        "options": {"expires": 3 * ENV.sweep_seconds},
+    },
+    "retraining-policy": {
+        "task": "housekeeping.apply_retraining_policies",
+        "schedule": ENV.policy_seconds,
+        "options": {"expires": 3 * ENV.policy_seconds},
+    },
 }
 CELERY_BEAT_SCHEDULE_FILENAME = str(HOME / "beat-schedule")
 
@@ -207,8 +230,8 @@ LOGGING = {
 }
 structlog.configure(
     processors=[
-        structlog.contextvars.merge_contextvars,
         structlog.stdlib.filter_by_level,
+        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S"),

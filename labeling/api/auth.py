@@ -32,7 +32,7 @@ OF_PROJECT = {
 class BearerToken(HttpBearer):
     """Makes the token's owner the request's user; the view then asks `access` as any page does."""
 
-    openapi_description = "A token from the page Tokens or from `manage.py create_token`."
+    openapi_description = "A token from the page API or from `manage.py create_token`."
 
     def authenticate(self, request: HttpRequest, token: str) -> ApiToken | None:
         """The valid token. Raises TooMany, and Http404 where a token of one project asks for another's."""

@@ -107,7 +107,7 @@ class LabelOut(Schema):
 @router.post("/projects/{slug:slug}/claims", response={201: ClaimOut, 204: None})
 def take_claim(
     request: HttpRequest, slug: str, response: HttpResponse, body: ClaimIn | None = None
-) -> Status[ClaimOut | None]:
+) -> Status[dict[str, Any] | None]:
     """The next pair for the token's owner, leased; or 204 with the reason in `X-Empty-Reason`.
 
     A pair that the owner holds already comes again unless it is among `held`.
@@ -120,19 +120,20 @@ def take_claim(
         return Status(204, None)
     pair = claim.pair
     left, right = (pair.response_b, pair.response_a) if claim.swapped else (pair.response_a, pair.response_b)
-    shown = ShownPair(id=pair.pk, prompt=[Turn(**turn) for turn in pair.prompt], left=left, right=right)
-    return Status(201, ClaimOut(id=claim.pk, expires_at=claim.expires_at, pair=shown))
+    shown = {"id": pair.pk, "prompt": pair.prompt, "left": left, "right": right}
+    return Status(201, {"id": claim.pk, "expires_at": claim.expires_at, "pair": shown})
 
 
 @router.post("/claims/{int:claim_id}/label", response={200: LabelOut, 201: LabelOut})
-def label_claim(request: HttpRequest, claim_id: int, body: LabelIn, key: IdempotencyKey = None) -> Status[LabelOut]:
+def label_claim(
+    request: HttpRequest, claim_id: int, body: LabelIn, key: IdempotencyKey = None
+) -> Status[dict[str, Any]]:
     """Label the claim's pair; 200 where that was done before, 409 where another verdict stands.
 
     With `Idempotency-Key` the same request sent again has the same answer; another one with that key is refused.
     """
     claim = claim_of(request, claim_id)
     user = user_of(request)
-    verdict, given = _checked(claim.pair.project, body)
     stored = ""
     if key:
         stored = key_of(user, key, {"claim": claim.pk, **body.model_dump()})
@@ -141,13 +142,14 @@ def label_claim(request: HttpRequest, claim_id: int, body: LabelIn, key: Idempot
             if known.idempotency_key != stored:
                 raise Invalid(("Idempotency-Key", "this key was used for another request"))
             return Status(200, _shown(known, claim))
+    verdict, given = _checked(claim.pair.project, body)
     before: Label | None = getattr(claim, "label", None)
     standing = before is not None and not before.withdrawn
     label = labels.commit_label(
         claim, choice=verdict.choice, strength=verdict.strength, given=given, idempotency_key=stored
     )
     shown = _shown(label, claim)
-    if shown.choice != body.choice:
+    if shown["choice"] != body.choice:
         raise AlreadyLabelled
     return Status(200 if standing else 201, shown)
 
@@ -162,7 +164,7 @@ def skip_claim(request: HttpRequest, claim_id: int, body: SkipIn | None = None) 
 
 @router.post("/claims/{int:claim_id}/renew", response=HeldOut)
 def renew_claim(request: HttpRequest, claim_id: int) -> HeldOut:
-    """Hold the pair longer; 409 where somebody else has it now."""
+    """Hold the pair longer; 409 where somebody else has it now, or it was skipped."""
     return _held(claims.renew(claim_of(request, claim_id)))
 
 
@@ -174,18 +176,18 @@ def _checked(project: Project, body: LabelIn) -> tuple[Any, labels.Given]:
     if body.strength is not None and not (graded and sided):
         reason = "only a verdict for one side has one" if graded else "this project's scale has none"
         wrong.append(("strength", reason))
-    places = {criterion["name"]: number for number, criterion in enumerate(project.criteria)}
-    wrong += [(f"criteria.{name}", "this project has no such criterion") for name in body.criteria.keys() - places]
+    known = {criterion["name"]: criterion_field(criterion["name"]) for criterion in project.criteria}
+    wrong += [(f"criteria.{name}", "this project has no such criterion") for name in body.criteria.keys() - known]
     form = CommitForm(
         {
             "verdict": f"{body.choice}-much" if body.strength == 2 else body.choice,
             "comment": body.comment,
             "seconds": body.seconds,
-            **{criterion_field(places[name]): side for name, side in body.criteria.items() if name in places},
+            **{known[name]: side for name, side in body.criteria.items() if name in known},
         },
         project=project,
     )
-    names = {criterion_field(number): f"criteria.{name}" for name, number in places.items()} | {"verdict": "choice"}
+    names = {field: f"criteria.{name}" for name, field in known.items()} | {"verdict": "choice"}
     if not form.is_valid() and not any(field == "strength" for field, _ in wrong):
         wrong += [(names.get(field, field), str(text)) for field, found in form.errors.items() for text in found]
     if wrong:
@@ -193,19 +195,20 @@ def _checked(project: Project, body: LabelIn) -> tuple[Any, labels.Given]:
     return form.cleaned_data["verdict"], form.given()
 
 
-def _shown(label: Label, claim: Claim) -> LabelOut:
+def _shown(label: Label, claim: Claim) -> dict[str, Any]:
+    """A `LabelOut`, which checks it once, as it is sent."""
     criteria: Mapping[str, str] = label.criteria
-    return LabelOut(
-        id=label.pk,
-        claim=claim.pk,
-        choice=to_shown(label.final_choice, swapped=claim.swapped),
-        criteria={name: to_shown(side, swapped=claim.swapped) for name, side in criteria.items()},
-        strength=label.strength,
-        comment=label.comment,
-        seconds=label.seconds,
-        blind=label.blind,
-        created_at=label.created_at,
-    )
+    return {
+        "id": label.pk,
+        "claim": claim.pk,
+        "choice": to_shown(label.final_choice, swapped=claim.swapped),
+        "criteria": {name: to_shown(side, swapped=claim.swapped) for name, side in criteria.items()},
+        "strength": label.strength,
+        "comment": label.comment,
+        "seconds": label.seconds,
+        "blind": label.blind,
+        "created_at": label.created_at,
+    }
 
 
 def _held(claim: Claim) -> HeldOut:

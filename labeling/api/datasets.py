@@ -10,8 +10,6 @@ from ninja import Field, Router, Schema, Status
 from labeling import access, dataset_files
 from labeling.api.auth import user_of
 from labeling.api.fields import Sent
-from labeling.api.problems import Invalid
-from labeling.errors import ExportRefused
 from labeling.models import ApiToken, DatasetVersion, Member
 from labeling.services import dataset_versions
 
@@ -57,10 +55,7 @@ def freeze(request: HttpRequest, slug: str, body: FreezeIn) -> Status[DatasetVer
     """Ask for a frozen version; a worker writes it. 422 where the options do not go together or the name is taken."""
     user = user_of(request, scope=ApiToken.Scope.MANAGE)
     project = access.project_for(user, slug, role=Member.Role.MANAGER)
-    try:
-        return Status(202, dataset_versions.freeze(project, by=user, **body.dict()))
-    except ExportRefused as error:
-        raise Invalid((error.field, error.reason)) from None
+    return Status(202, dataset_versions.freeze(project, by=user, **body.dict()))
 
 
 @router.get("/projects/{slug:slug}/datasets", response=list[DatasetOut])

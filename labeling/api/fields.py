@@ -1,6 +1,6 @@
 """The kinds of values that requests bring, as far as a schema can say what is right."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from ninja import Field, Schema
 from pydantic import BeforeValidator, ConfigDict, StringConstraints
@@ -9,6 +9,10 @@ LONGEST_TEXT = 200_000
 """Characters of a prompt or a response, as in a file."""
 VISIBLE = r"^[^\x00-\x1f\x7f-\xa0]*[^\x00-\x20\x7f-\xa0\s][^\x00-\x1f\x7f-\xa0]*$"
 """One line with something to see in it."""
+TITLE = r"^[^\x00-\x20\x7f-\xa0\u2028\u2029:]([^\x00-\x1f\x7f-\xa0\u2028\u2029:]*[^\x00-\x20\x7f-\xa0\u2028\u2029:])?$"
+"""One line without a colon, and without blanks around it."""
+SENTENCE = TITLE.replace(":]", "]")
+"""The same with colons."""
 NOT_BLANK = r"^[^\x00]*[^\x00-\x20\x7f-\xa0\s][^\x00]*$"
 """A text that a database can hold, and not of spaces alone."""
 
@@ -17,6 +21,8 @@ Text = Annotated[str, StringConstraints(max_length=100_000, pattern=r"^[^\x00]*$
 Content = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_TEXT, pattern=NOT_BLANK)]
 Slug = Annotated[str, StringConstraints(min_length=1, max_length=50, pattern=r"^[-a-zA-Z0-9_]+$")]
 Comment = Annotated[str, StringConstraints(max_length=5_000, pattern=r"^[^\x00]*$")]
+Reason = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")]
+TrainMethod = Literal["star-dpo", "star-sft", "genrm", "bradley-terry", "grpo"]
 
 
 def _whole(value: object) -> object:

@@ -10,12 +10,14 @@ from labeling import access
 from labeling.api.auth import user_of
 from labeling.api.paging import AT_ONCE, Cursor, Limit, Page, page_of
 from labeling.models import Deployment, Judgement, Member
-from labeling.services import trust
+from labeling.services import exports, trust
+from labeling.services.judging import champion_of
 
 router = Router(tags=["judge"])
 
 JudgeName = Annotated[
-    str, Query(max_length=100, pattern=r"^[^\x00]*$", description="a version's name; without it the champion's")
+    str,
+    Query(max_length=100, pattern=r"^[^\x00]*$", description="name or number of a version; without it the champion's"),
 ]
 
 
@@ -62,11 +64,12 @@ def list_judgements(
     method: Literal["score", "cot"] | None = None,
     rationales: bool = False,
 ) -> dict[str, Any]:
-    """The judgements of the champion, or of the version that is named, for adjudicators and managers."""
+    """The judgements of the champion, or of the version that is named, for adjudicators and managers.
+
+    422 where the project has no such version.
+    """
     project = access.project_for(user_of(request), slug, role=Member.Role.ADJUDICATOR)
-    known = Deployment.objects.select_related("judge").filter(project=project)
-    deployment = known.filter(judge__name=judge) if judge else known.filter(state=Deployment.State.CHAMPION)
-    shown = deployment.first()
+    shown = exports.version_of(project, judge) if judge else champion_of(project)
     found = Judgement.objects.select_related("pair", "judge").filter(pair__project=project)
     found = found.filter(judge=shown.judge_id) if shown else found.none()
     if method is not None:

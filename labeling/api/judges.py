@@ -1,13 +1,14 @@
 """Judge versions over REST: what they measure, where they come from, and which one reigns."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
 from django.http import HttpRequest
 from ninja import Field, Router, Schema
 
 from labeling import access, version_queries
 from labeling.api.auth import user_of
+from labeling.api.fields import Key, Reason, Sent
 from labeling.errors import CannotReign
 from labeling.models import ApiToken, Deployment, Member
 from labeling.services import datasets, deployments
@@ -16,16 +17,12 @@ from labeling.version_queries import Overview, Version
 router = Router(tags=["judges"])
 
 
-class PromoteIn(Schema):
-    because: Annotated[
-        str, Field(max_length=500, description="why it is to reign though the gate did not promote it")
-    ] = ""
+class PromoteIn(Sent):
+    because: Reason = Field(default="", description="why it is to reign though the gate did not promote it")
 
 
-class RollBackIn(Schema):
-    to: Annotated[int | None, Field(description="the judge that is to reign again; refused if another one would")] = (
-        None
-    )
+class RollBackIn(Sent):
+    to: Key | None = Field(default=None, description="the judge that is to reign again; refused if another one would")
 
 
 NO_REASON, ANYWHERE = PromoteIn(), RollBackIn()

@@ -7,8 +7,6 @@ from ninja import Query, Router, Schema
 
 from labeling import access
 from labeling.api.auth import user_of
-from labeling.api.problems import Invalid
-from labeling.errors import ExportRefused
 from labeling.models import Member
 from labeling.services import exports
 
@@ -54,11 +52,8 @@ class Filters(Schema):
 def list_labels(request: HttpRequest, slug: str, filters: Query[Filters]) -> StreamingHttpResponse:
     """Every label of a source as a file that trains. The header `X-Next-Cursor` begins the next increment."""
     project = access.project_for(user_of(request), slug, role=Member.Role.MANAGER)
-    try:
-        asked = exports.ask(**filters.dict())
-        found = exports.open_export(project, asked)
-    except ExportRefused as error:
-        raise Invalid((error.field, error.reason)) from None
+    asked = exports.ask(**filters.dict())
+    found = exports.open_export(project, asked)
     response = StreamingHttpResponse(found.pieces(), content_type=exports.CONTENT_TYPES[asked.format])
     response["Content-Disposition"] = f'attachment; filename="{slug}-{asked.name}.{asked.format}"'
     response["X-Next-Cursor"] = found.cursor

@@ -57,10 +57,11 @@ def write_headers(request: HttpRequest, response: HttpResponse) -> None:
 
 def _count(key: str) -> int:
     if settings.API_COUNTS_URL:
-        with _redis(settings.API_COUNTS_URL).pipeline(transaction=False) as both:
-            both.incr(f"tandem:limits:{key}")
-            both.expire(f"tandem:limits:{key}", 2 * WINDOW)
-            return int(both.execute()[0])
+        store_of_all = _redis(settings.API_COUNTS_URL)
+        used = int(store_of_all.incr(f"tandem:limits:{key}"))
+        if used == 1:
+            store_of_all.expire(f"tandem:limits:{key}", 2 * WINDOW)
+        return used
     store = caches["limits"]
     store.add(key, 0, timeout=2 * WINDOW)
     return int(store.incr(key))

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any, BinaryIO, Literal, cast
 
+from django.core.exceptions import RequestDataTooBig
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -13,8 +14,8 @@ from labeling import access
 from labeling.api.auth import user_of
 from labeling.api.fields import Turn
 from labeling.api.paging import AT_ONCE, Cursor, Limit, Page, page_of
-from labeling.models import ApiToken, ImportBatch, Member, Pair
-from labeling.services import import_jobs, imports
+from labeling.models import ApiToken, ImportBatch, Member, Pair, RejectedLine
+from labeling.services import import_jobs, imports, uploads
 
 router = Router(tags=["pairs"])
 
@@ -65,8 +66,12 @@ class RejectedOut(Schema):
     reason: str
 
 
+class RejectedRowOut(RejectedOut):
+    row: str = Field(description="its line, or its content as JSON; the beginning of one over a million characters")
+
+
 class BatchOut(Schema):
-    """An import: how far it is, and the first hundred lines that were not taken."""
+    """An import: how far it is, and the first hundred rows that were not taken; `…/rejected` has them all."""
 
     id: int
     state: str
@@ -94,7 +99,11 @@ def send_pairs(request: HttpRequest, slug: str, response: HttpResponse) -> Statu
     user = user_of(request, scope=ApiToken.Scope.MANAGE)
     project = access.project_for(user, slug, role=Manager)
     began = timezone.now()
-    batch = imports.import_stream(project, stream=_stream_of(request), filename=NAME, by=user)
+    try:
+        stream, length = _stream_of(request), _length_of(request)
+        batch = imports.import_stream(project, stream=stream, filename=NAME, length=length, by=user)
+    except uploads.UploadTooLarge as error:
+        raise RequestDataTooBig from error  # 413, as for every body that is too large
     found = _batch(batch)
     response["Location"] = found.url
     if batch.created_at < began:
@@ -127,6 +136,15 @@ def get_import(request: HttpRequest, batch_id: int) -> BatchOut:
     return _batch(access.batch_for(user_of(request), batch_id))
 
 
+@router.get("/imports/{int:batch_id}/rejected", response=Page[RejectedRowOut])
+def list_rejected(
+    request: HttpRequest, batch_id: int, cursor: Cursor | None = None, limit: Limit = AT_ONCE
+) -> dict[str, Any]:
+    """Every row that an import did not take, with the reason, for managers."""
+    batch = access.batch_for(user_of(request), batch_id)
+    return page_of(request, batch.rejected_lines.all(), cursor=cursor, limit=limit, show=_rejected)
+
+
 @router.post("/imports/{int:batch_id}/cancel", response=BatchOut)
 def cancel_import(request: HttpRequest, batch_id: int) -> BatchOut:
     """Stop an import that waits or runs; nothing of it stays. 409 where it has ended."""
@@ -138,11 +156,25 @@ def cancel_import(request: HttpRequest, batch_id: int) -> BatchOut:
 
 
 def _stream_of(request: HttpRequest) -> BinaryIO:
-    """The body as it comes. Where it comes in chunks Django knows no length of it, but the server knows its end."""
-    chunked = "chunked" in request.headers.get("Transfer-Encoding", "").lower()
-    if chunked and isinstance(request, WSGIRequest) and request.environ.get("wsgi.input_terminated"):
+    """The body as it comes. Where it comes in chunks Django knows no length of it, but the server knows its end.
+
+    A body that says itself that it is too large is not read. Raises RequestDataTooBig.
+    """
+    if (_length_of(request) or 0) > uploads.most_bytes():
+        raise RequestDataTooBig
+    if _is_chunked(request) and isinstance(request, WSGIRequest) and request.environ.get("wsgi.input_terminated"):
         return cast(BinaryIO, request.environ["wsgi.input"])
     return cast(BinaryIO, request)
+
+
+def _length_of(request: HttpRequest) -> int | None:
+    """How many bytes the body says that it has; None where it comes in chunks."""
+    said = request.headers.get("Content-Length", "")
+    return int(said) if said.isdecimal() and not _is_chunked(request) else None
+
+
+def _is_chunked(request: HttpRequest) -> bool:
+    return "chunked" in request.headers.get("Transfer-Encoding", "").lower()
 
 
 def _shown(pair: Pair) -> dict[str, Any]:
@@ -155,6 +187,10 @@ def _shown(pair: Pair) -> dict[str, Any]:
         "closed": pair.closed,
         "created_at": pair.created_at,
     }
+
+
+def _rejected(line: RejectedLine) -> dict[str, Any]:
+    return {"number": line.number, "field": line.field, "reason": line.reason, "row": line.raw or line.excerpt}
 
 
 def _batch(batch: ImportBatch) -> BatchOut:

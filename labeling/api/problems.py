@@ -12,7 +12,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from ninja import Field, NinjaAPI, Schema
 from ninja.errors import HttpError, ValidationError
 
-from labeling.errors import ImportRefused, LabelingError
+from labeling.errors import ExportRefused, ImportRefused, LabelingError
+from labeling.services.uploads import UploadCutOff
 
 MEDIA_TYPE = "application/problem+json"
 PLAIN = "about:blank"
@@ -97,7 +98,9 @@ def handle_errors(api: NinjaAPI) -> None:
     on(SuspiciousOperation, _suspicious)
     on(Http404, lambda _request, error: problem(404, _sentence(error)))
     on(PermissionDenied, lambda _request, error: problem(403, _sentence(error)))
+    on(ExportRefused, lambda _request, error: invalid([(error.field, error.reason)]))
     on(ImportRefused, lambda _request, error: invalid([("body", str(error))]))
+    on(UploadCutOff, _cut_off)
     on(LabelingError, lambda _request, error: problem(409, str(error), kind=kind_of(error)))
 
 
@@ -114,6 +117,10 @@ def _suspicious(_request: HttpRequest, error: SuspiciousOperation) -> HttpRespon
     if isinstance(error, RequestDataTooBig):
         return problem(413, "The body is too large.", errors=[("body", "is too large")])
     return problem(400)
+
+
+def _cut_off(_request: HttpRequest, error: UploadCutOff) -> HttpResponse:
+    return problem(400, str(error), kind=kind_of(error), errors=[("body", "ended early")])
 
 
 def _too_many(_request: HttpRequest, error: TooMany) -> HttpResponse:

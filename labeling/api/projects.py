@@ -13,12 +13,12 @@ from pydantic import ConfigDict, StringConstraints
 
 from labeling import access, queries
 from labeling.api.auth import token_of, user_of
-from labeling.api.fields import WHOLE, Line, Sent, Slug, Text
+from labeling.api.fields import SENTENCE, TITLE, WHOLE, Line, Sent, Slug, Text, TrainMethod
 from labeling.api.problems import Invalid
 from labeling.models import ApiToken, Member, Project
 from labeling.services.projects import create_project, delete_project
 from labeling.services.settings import change_settings
-from labeling.settings_forms import SettingsForm, criteria_text
+from labeling.settings_forms import LONGEST_ABOUT, LONGEST_NAME, SettingsForm, criteria_text
 
 router = Router(tags=["projects"])
 
@@ -33,8 +33,8 @@ PLAIN = ("retrain_after", "retrain_every_days", "retrain_method", "retrain_from"
 class Criterion(Sent):
     """Something that annotators compare besides the whole."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=60, pattern=r"^[!-9;-~]([ -9;-~]*[!-9;-~])?$")]
-    about: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[!-~]([ -~]*[!-~])?$")]
+    name: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_NAME, pattern=TITLE)]
+    about: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ABOUT, pattern=SENTENCE)]
 
 
 class Settings(Sent):
@@ -59,11 +59,14 @@ class Settings(Sent):
     consensus_method: Literal["majority", "dawid_skene"] = "majority"
     wished_agreement: float = Field(default=0.8, ge=0.5, le=0.99)
     judge_labels: bool = False
+    samples_per_order: Annotated[
+        int, Field(ge=0, le=16, description="rationales of the judge; 0: scores only"), WHOLE
+    ] = 2
     retrain_after: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] | None = Field(
         default=None, description="new labels"
     )
     retrain_every_days: Annotated[int, Field(ge=1, le=3650), WHOLE] | None = None
-    retrain_method: Literal["star-dpo", "star-sft", "genrm", "bradley-terry", "grpo"] = "star-dpo"
+    retrain_method: TrainMethod = "star-dpo"
     retrain_from: Literal["champion", "base"] = "champion"
     retrain_labels: Literal["soft", "consensus"] = "soft"
     replay_share: float = Field(default=0.5, ge=0, le=10)
@@ -118,6 +121,7 @@ class SettingsOut(Schema):
     consensus_method: str
     wished_agreement: float
     judge_labels: bool
+    samples_per_order: int
     retrain_after: int | None
     retrain_every_days: int | None
     retrain_method: str

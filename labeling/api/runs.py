@@ -1,21 +1,22 @@
 """Training runs over REST."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from django.http import HttpRequest
-from ninja import Router, Schema, Status
+from ninja import Field, Router, Schema, Status
 
 from labeling import access, run_queries
 from labeling.api.auth import user_of
+from labeling.api.fields import Sent, TrainMethod
 from labeling.models import ApiToken, Member, TrainingRun
 from labeling.services import training
 
 router = Router(tags=["training runs"])
 
 
-class RunIn(Schema):
-    method: str = ""
+class RunIn(Sent):
+    method: Literal["", TrainMethod] = Field(default="", description="empty: the project's")
 
 
 class RunOut(Schema):

@@ -142,7 +142,10 @@ def test_a_run_over_the_api(alice: User, bob: User, champion: Deployment) -> Non
             LabelFactory.create(pair=pair)
     assert post(bob, path, {"method": "genrm"}).status_code == 403
     assert post(create_token(alice, scope="read"), path, {"method": "genrm"}).status_code == 403
-    assert post(alice, path, {"method": "magic"}).status_code == 409
+    for body, field in (({"method": "magic"}, "method"), ({"methd": "grpo"}, "methd")):
+        refused = post(alice, path, body)
+        assert refused.status_code == 422
+        assert [error["field"] for error in refused.json()["errors"]] == [field]
     started = post(alice, path, {"method": "star-dpo"})
     assert started.status_code == 202
     run = TrainingRun.objects.get()
@@ -165,3 +168,13 @@ def test_the_admin_action_starts_a_run_or_says_what_is_missing(champion: Deploym
             LabelFactory.create(pair=pair)
     assert "is queued" in client.post("/admin/labeling/project/", data, follow=True).content.decode()
     assert TrainingRun.objects.get().trigger == "admin"
+
+
+def test_the_admin_leaves_alone_what_the_hold_out_is_drawn_by(champion: Deployment) -> None:
+    client = Client()
+    client.force_login(User.objects.create_superuser("root"))
+    page = client.get(f"/admin/labeling/project/{champion.project.pk}/change/").content.decode()
+    new = client.get("/admin/labeling/project/add/").content.decode()
+    for name in ("slug", "holdout_share", "audit_share"):
+        assert f'name="{name}"' in new
+        assert f'name="{name}"' not in page

@@ -122,6 +122,15 @@ def test_a_label_sent_twice_with_its_key_is_saved_once(api: Caller, claim: Claim
     assert Label.objects.count() == 1
 
 
+def test_a_label_sent_twice_is_answered_twice_whatever_the_settings_have_become(api: Caller, claim: Claim) -> None:
+    path, body = f"/claims/{claim.pk}/label", {"choice": "left"}
+    first = api.post(path, body, Idempotency_Key="one")
+    Project.objects.update(comments="required")
+    again = api.post(path, body, Idempotency_Key="one")
+    assert (again.status_code, again.json()) == (200, first.json())
+    assert fields_of(api.post(path, body, Idempotency_Key="two")) == ["comment"]
+
+
 def test_a_key_is_for_one_request(api: Caller, claim: Claim, bob: User) -> None:
     path = f"/claims/{claim.pk}/label"
     api.post(path, {"choice": "left"}, Idempotency_Key="one")
@@ -169,6 +178,13 @@ def test_skip_gives_the_pair_back_and_renew_holds_it(api: Caller, claim: Claim, 
     assert claim.skip_reason == "not my field"
     assert caller(alice).post("/projects/stories/claims").status_code == 201
     assert problem_of(api.post(f"/claims/{claim.pk}/renew"), 409)["type"] == "urn:tandem:problem:claim-gone"
+
+
+def test_a_skipped_pair_is_not_renewed(api: Caller, claim: Claim) -> None:
+    api.post(f"/claims/{claim.pk}/skip")
+    assert "skipped" in problem_of(api.post(f"/claims/{claim.pk}/renew"), 409)["detail"]
+    claim.refresh_from_db()
+    assert claim.state == Claim.State.SKIPPED
 
 
 def test_a_labelled_pair_is_not_skipped(api: Caller, claim: Claim) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from django.contrib.auth.models import User
 from django.core.cache import caches
 from django.test import Client
@@ -83,6 +84,10 @@ def test_all_processes_count_in_the_brokers_redis(api: Caller, project: Project,
     settings.API_COUNTS_URL = valkey
     settings.API_REQUESTS_PER_MINUTE = 2
     assert [api.get("/projects").status_code for _ in range(3)] == [200, 200, 429]
+    counts = redis.Redis.from_url(valkey)
+    kept = [counts.ttl(key) for key in counts.scan_iter()]
+    assert len(kept) == 1
+    assert 60 < kept[0] <= 120, "and each count goes away by itself"
 
 
 def test_a_store_that_is_gone_limits_nobody(api: Caller, project: Project, settings: Any) -> None:

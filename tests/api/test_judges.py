@@ -11,6 +11,7 @@ from labeling.models import Deployment
 from labeling.services import trust
 from labeling.services.datasets import holdout_rows
 from labeling.services.tokens import create_token
+from tests.api.calling import fields_of
 from tests.factories import (
     DeploymentFactory,
     JudgementFactory,
@@ -80,7 +81,8 @@ def test_roles(request: pytest.FixtureRequest, other: Deployment, who: str, look
 
 def test_a_token_to_read_changes_nothing(alice: User, other: Deployment) -> None:
     for path in ("/roll-back", *(f"/{other.judge_id}/{what}" for what in ("promote", "shadow", "retire"))):
-        assert post(alice, path, {"because": "so"}, scope="label").status_code == 403
+        body = {"because": "so"} if path.endswith("promote") else None
+        assert post(alice, path, body, scope="label").status_code == 403
     other.refresh_from_db()
     assert other.state == "rejected"
 
@@ -91,13 +93,13 @@ def test_promote_roll_back_shadow_and_retire(alice: User, champion: Deployment, 
     refused = post(alice, f"{path}/promote")
     assert refused.status_code == 409
     assert "say why" in refused.json()["detail"]
-    too_long = post(alice, f"{path}/promote", {"because": "x" * 501})
-    assert too_long.status_code == 422
-    assert [one["field"] for one in too_long.json()["errors"]] == ["because"]
+    assert fields_of(post(alice, f"{path}/promote", {"because": "x" * 501})) == ["because"]
+    assert fields_of(post(alice, f"{path}/promote", {"becuase": "better on poems"})) == ["becuase"]
     done = post(alice, f"{path}/promote", {"because": "better on poems"})
     assert done.status_code == 200
     assert (done.json()["state"], done.json()["overruled_because"]) == ("champion", "better on poems")
     assert post(alice, "/roll-back", {"to": other.judge_id}).status_code == 409
+    assert fields_of(post(alice, "/roll-back", {"too": other.judge_id})) == ["too"]
     back = post(alice, "/roll-back", {"to": champion.judge_id}).json()
     assert (back["id"], back["state"]) == (champion.judge_id, "champion")
     assert post(alice, f"{path}/shadow").json()["state"] == "shadow"

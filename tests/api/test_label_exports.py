@@ -82,6 +82,8 @@ def test_every_option_is_understood(alice: User, labelled: Project, query: str, 
         ("source=judge&judge=nobody", "judge"),
         ("since=nonsense", "since"),
         ("judge=%00", "judge"),
+        ("sorce=judge", "sorce"),
+        ("source=judge&profil=strict", "profil"),
     ],
 )
 def test_what_cannot_be_is_refused_before_the_file_begins(
@@ -108,7 +110,7 @@ def test_the_cursor_brings_only_what_is_new(alice: User, labelled: Project) -> N
     answer = ask(alice, LABELS)
     known = {row["id"] for row in lines(answer)}
     for label in labelled.pairs.all():
-        label.labels.update(created_at="2026-01-01T00:00:00Z")
+        label.labels.update(stored_at="2026-01-01T00:00:00Z")
     since = answer["X-Next-Cursor"]
     assert lines(ask(alice, f"{LABELS}?since={since}")) == []
     fresh = LabelFactory.create(pair=PairFactory.create(project=labelled))

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -95,20 +96,21 @@ def test_problems_reach_the_client(live_server: Any, secret: str) -> None:
     assert ask(live_server.url, "tandem_wrong", "GET", "/projects")[0] == 401
 
 
-@pytest.fixture
-def gunicorn(transactional_db: None, tmp_path: Path) -> Iterator[str]:
-    """The web server as it is run in earnest, on the test's database."""
+@contextmanager
+def serving(home: Path, **settings_of: str) -> Iterator[str]:
+    """The web server as it is run in earnest, on the test's database; gives its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "webapp.settings",
-        "TANDEM_HOME": str(tmp_path),
+        "TANDEM_HOME": str(home),
         "DATABASE_URL": database_url(),
         "TANDEM_SECRET_KEY": "tests",
         "TANDEM_JUDGE_BACKEND": "scripted",
         "TANDEM_JUDGE_MODEL": "scripted:longer",
+        **settings_of,
     }
     command = [sys.executable, "-m", "gunicorn", "webapp.wsgi", "--bind", f"127.0.0.1:{port}", "--no-control-socket"]
     command += ["--worker-class", "gthread", "--threads", "4"]
@@ -120,6 +122,12 @@ def gunicorn(transactional_db: None, tmp_path: Path) -> Iterator[str]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(20)
+
+
+@pytest.fixture
+def gunicorn(transactional_db: None, tmp_path: Path) -> Iterator[str]:
+    with serving(tmp_path) as root:
+        yield root
 
 
 def _wait_for(url: str) -> None:
@@ -175,3 +183,14 @@ def test_without_a_judge_worker_a_call_waits_no_longer_than_asked(gunicorn: str,
     assert (status, call["state"]) == (202, "waiting")
     assert time.monotonic() - began < 5
     assert ask(gunicorn, secret, "GET", headers["Location"].removeprefix("/api/v1"))[2]["id"] == call["id"]
+
+
+def test_a_token_that_has_used_up_its_requests_is_told_when_to_come_again(secret: str, tmp_path: Path) -> None:
+    with serving(tmp_path, TANDEM_API_REQUESTS="3") as root:
+        answers = [ask(root, secret, "GET", "/projects") for _ in range(7)]  # a new minute may begin among them
+    refused = [(headers, found) for status, headers, found in answers if status == 429]
+    assert [status for status, *_ in answers[:3]] == [200, 200, 200]
+    headers, found = refused[0]
+    assert (headers["Content-Type"], found["status"]) == ("application/problem+json", 429)
+    assert headers["RateLimit-Policy"] == '"token";q=3;w=60'
+    assert 1 <= int(headers["Retry-After"]) <= 60

@@ -1,5 +1,6 @@
 """Pairs over REST: in as a stream, all or nothing and nothing twice; out in pages that hold while rows come in."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from labeling.models import ImportBatch, Pair, Project
+from labeling.services import import_jobs
 from tests.api.calling import Caller, caller, fields_of, problem_of
 from tests.factories import PairFactory
 
@@ -36,6 +38,7 @@ def test_a_stream_is_imported_and_can_be_queried(api: Caller, alice: User, proje
     assert answer.status_code == 201, answer.content
     found = answer.json()
     assert (found["state"], found["imported"], found["rejected"]) == ("done", 3, 0)
+    assert found["finished_at"] >= found["created_at"]
     assert answer["Location"] == found["url"] == f"/api/v1/imports/{found['id']}"
     assert api.get(found["url"]).json() == found
     pairs = api.get("/projects/stories/pairs").json()["items"]
@@ -60,6 +63,27 @@ def test_rejected_lines_are_named(api: Caller, project: Project) -> None:
     assert "identical" in found["rejected_lines"][0]["reason"]
 
 
+def test_all_rejected_rows_can_be_read_page_by_page(api: Caller, project: Project) -> None:
+    bad = [f"no pair {number}" for number in range(150)]
+    found = send(api, lines(1) + "\n".join(bad).encode()).json()
+    assert (found["rejected"], len(found["rejected_lines"])) == (150, 100)
+    page = api.get(f"{found['url']}/rejected?limit=120").json()
+    assert page["items"][:100] == [
+        {**line, "row": row} for line, row in zip(found["rejected_lines"], bad, strict=False)
+    ]
+    rest = api.get(page["next"].removeprefix("http://testserver")).json()
+    assert [row["row"] for row in (*page["items"], *rest["items"])] == bad
+    assert rest["next"] is None
+
+
+def test_a_page_of_rejected_rows_needs_few_queries(
+    api: Caller, project: Project, django_assert_max_num_queries: Any
+) -> None:
+    url = send(api, b"no pair\n" * 50).json()["url"]
+    with django_assert_max_num_queries(6):
+        assert len(api.get(f"{url}/rejected").json()["items"]) == 50
+
+
 def test_an_empty_stream_is_refused(api: Caller, project: Project) -> None:
     assert fields_of(send(api, b"")) == ["body"]
     assert not ImportBatch.objects.exists()
@@ -79,6 +103,7 @@ def test_pairs_are_the_managers(request: pytest.FixtureRequest, project: Project
     problem_of(api.get("/projects/stories/pairs"), status)
     batch = ImportBatch.objects.create(project=project, filename="f", sha256="0")
     problem_of(api.get(f"/imports/{batch.pk}"), status)
+    problem_of(api.get(f"/imports/{batch.pk}/rejected"), status)
 
 
 def test_pages_follow_each_other_while_rows_come_in(api: Caller, project: Project) -> None:
@@ -126,3 +151,48 @@ def test_a_long_stream_goes_to_a_worker_and_can_be_cancelled(
     assert (api.get(path).json()["state"], Pair.objects.count()) == ("waiting", 0)
     assert api.post(f"{path}/cancel").json()["state"] == "cancelled"
     problem_of(api.post(f"{path}/cancel"), 409)
+
+
+def test_a_body_that_never_ends_is_refused_and_leaves_nothing(
+    api: Caller, project: Project, home: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.ENV = settings.ENV.model_copy(update={"upload_gib": 100 / 2**30})
+    problem_of(send(api, lines(*range(50))), 413)
+    monkeypatch.setattr("labeling.api.pairs._stream_of", lambda request: request)  # as where no length is said
+    problem_of(send(api, lines(*range(50))), 413)
+    assert list((home / "imports").iterdir()) == []
+    assert not ImportBatch.objects.exists()
+
+
+@pytest.mark.parametrize("came", [lines(1, 2), lines(1), b""], ids=["between lines", "in half", "nothing"])
+def test_a_body_that_is_cut_off_is_refused_and_leaves_nothing(
+    api: Caller, project: Project, home: Path, monkeypatch: pytest.MonkeyPatch, came: bytes
+) -> None:
+    monkeypatch.setattr("labeling.api.pairs._stream_of", lambda _request: io.BytesIO(came))
+    found = problem_of(send(api, lines(1, 2, 3)), 400)
+    assert (found["type"], found["errors"][0]["field"]) == ("urn:tandem:problem:upload-cut-off", "body")
+    assert f"Of {len(lines(1, 2, 3))} bytes {len(came)} came." in found["detail"]
+    assert list((home / "imports").iterdir()) == []
+    assert not ImportBatch.objects.exists()
+    monkeypatch.undo()
+    assert send(api, lines(1, 2, 3)).json()["imported"] == 3
+
+
+def test_a_body_in_chunks_announces_no_length(api: Caller, project: Project, home: Path) -> None:
+    answer = api.post("/projects/stories/pairs", lines(1), Content_Type=NDJSON, Transfer_Encoding="chunked")
+    assert answer.status_code == 201, answer.content
+
+
+@pytest.mark.django_db(transaction=True)  # the worker watches over a connection of its own
+def test_a_stream_that_others_keep_waiting_goes_to_a_worker(
+    api: Caller, project: Project, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labeling.services.imports.PATIENCE", 0.0)
+    with monkeypatch.context() as busy:
+        busy.setattr("labeling.services.bulk.try_lock", lambda _number: False)
+        answer = send(api, lines(1, 2))
+    assert answer.status_code == 202, answer.content
+    assert api.get(answer["Location"]).json()["state"] == "waiting"
+    import_jobs.run(answer.json()["id"])
+    found = api.get(answer["Location"]).json()
+    assert (found["state"], found["imported"]) == ("done", 2)

@@ -2,17 +2,21 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
 from labeling.api import problems
+from labeling.api.fields import TrainMethod
 from labeling.errors import ClaimGone, NothingToUndo
 from labeling.models import Project
+from labeling.services.training import COUNTS
 from tests.api.calling import Caller, caller, fields_of, problem_of
 from tests.factories import PairFactory
+
+LISTS = ("pairs", "labels", "flags", "judgements", "datasets", "training-runs", "judges", "stats")
 
 
 @pytest.fixture
@@ -56,6 +60,24 @@ def test_queries_are_checked_by_name(api: Caller, project: Project) -> None:
     assert fields_of(api.get("/projects/stories/pairs?limit=0&cursor=%2B")) == ["cursor", "limit"]
     assert fields_of(api.get("/projects/stories/flags?state=lost")) == ["state"]
     assert fields_of(api.post("/projects/stories/judge?timeout=31", {"pairs": []})) == ["pairs", "timeout"]
+
+
+@pytest.mark.parametrize("path", ["", "/stories", *(f"/stories/{name}" for name in LISTS)])
+def test_a_parameter_that_a_route_does_not_know_is_refused(api: Caller, project: Project, path: str) -> None:
+    answer = api.get(f"/projects{path}?curser=c1&curser=c2&slug=stories")
+    assert fields_of(answer) == ["curser", "slug"]
+    assert answer.json()["errors"][0]["message"] == "this route has no such parameter"
+
+
+def test_of_a_misspelled_parameter_nothing_is_done(api: Caller, project: Project) -> None:
+    assert fields_of(api.post("/projects/stories/claims?limitt=1", {})) == ["limitt"]
+    assert fields_of(api.patch("/projects/stories?overlap=2", {"overlap": 3})) == ["overlap"]
+    project.refresh_from_db()
+    assert project.overlap == 1
+
+
+def test_the_methods_of_a_run_are_the_products() -> None:
+    assert set(get_args(TrainMethod)) == set(COUNTS) == set(Project.RetrainMethod.values)
 
 
 def test_an_expected_failure_has_a_type_that_programs_know() -> None:

@@ -1,13 +1,14 @@
 """Projects over REST: made by who may, changed as on the settings page, deleted while nobody has labelled."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
 
-from labeling.models import AuditEvent, Deployment, Label, Pair, Project
+from labeling.models import AuditEvent, Deployment, Label, Pair, Project, TrainingRun
 from tests.api.calling import Caller, caller, fields_of, problem_of
-from tests.factories import ClaimFactory, LabelFactory, PairFactory
+from tests.factories import ClaimFactory, LabelFactory, PairFactory, ProjectFactory
 
 
 @pytest.fixture
@@ -44,6 +45,23 @@ def test_a_new_project_is_its_makers_and_has_a_judge(maker: Caller, alice: User)
     assert "project.create" in AuditEvent.objects.values_list("action", flat=True)
 
 
+@pytest.mark.parametrize("name", ["Klarheit für alle", "明確さ", "Clarté – “nette”", "é" * 60])
+def test_criteria_are_named_as_on_the_page(api: Caller, project: Project, name: str) -> None:
+    criteria = [{"name": name, "about": "genauer: „wahr“ 🦊"}]
+    answer = api.patch("/projects/stories", {"criteria": criteria})
+    assert answer.status_code == 200, answer.content
+    assert answer.json()["settings"]["criteria"] == criteria
+
+
+@pytest.mark.parametrize("text", ["é" * 201, " a", "a ", "a\nb: c", "a\x85b: c", "a\u2028b: c", "a\u200bb", "\u3000"])
+def test_criteria_that_the_page_would_refuse_are_refused(api: Caller, project: Project, text: str) -> None:
+    for criterion in ({"name": text, "about": "c"}, {"name": "A", "about": text}):
+        [field] = fields_of(api.patch("/projects/stories", {"criteria": [criterion]}))
+        assert field.startswith("criteria")
+    project.refresh_from_db()
+    assert project.criteria == []
+
+
 def test_a_slug_is_taken_once(maker: Caller) -> None:
     found = problem_of(maker.post("/projects", {"slug": "stories", "name": "Again"}), 409)
     assert found["type"] == "urn:tandem:problem:slug-taken"
@@ -75,7 +93,7 @@ def test_settings_change_as_on_the_page(api: Caller, alice: User, project: Proje
         "overlap": 3, "gold_every": 10, "least_seconds": 4, "reveal": "never", "routing": "coverage",
         "consensus_method": "dawid_skene", "wished_agreement": 0.85, "judge_labels": True, "retrain_after": 50,
         "retrain_every_days": 7, "retrain_method": "genrm", "retrain_from": "base", "retrain_labels": "consensus",
-        "replay_share": 1.5,
+        "replay_share": 1.5, "samples_per_order": 4,
     }  # fmt: skip
     answer = api.patch("/projects/stories", wanted)
     assert answer.status_code == 200, answer.content
@@ -113,6 +131,32 @@ def test_a_project_is_deleted_with_what_came_from_files(api: Caller, champion: D
     assert not Pair.objects.exists()
     assert "project.delete" in AuditEvent.objects.values_list("action", flat=True)
     problem_of(api.get("/projects/stories"), 404)
+
+
+def test_the_files_of_a_deleted_project_go_with_it_and_no_others(
+    api: Caller, champion: Deployment, home: Path, django_capture_on_commit_callbacks: Any
+) -> None:
+    project, judge = champion.project, champion.judge
+    other = ProjectFactory.create()
+    own, kept = (
+        TrainingRun.objects.create(
+            project=each, trigger="api", method="genrm", start=judge, origin=judge, state=TrainingRun.State.CANCELLED
+        )
+        for each in (project, other)
+    )
+    files = [home / "runs" / str(run.pk) / "train.jsonl" for run in (own, kept)]
+    files += [home / "datasets" / str(each.pk) / "1-spring.csv" for each in (project, other)]
+    files.append(home / "judges" / str(project.pk) / "weights")
+    for file in files:
+        file.parent.mkdir(parents=True)
+        file.touch()
+    with django_capture_on_commit_callbacks() as after_commit:
+        assert api.delete("/projects/stories").status_code == 204
+    assert all(file.exists() for file in files), "a deletion that is rolled back takes no file"
+    for callback in after_commit:
+        callback()
+    assert [file.exists() for file in files] == [False, True, False, True, True]
+    assert [file.parent.exists() for file in files[::2]] == [False, False, True]
 
 
 def test_what_people_have_labelled_is_not_deleted(api: Caller, bob: User, project: Project) -> None:

@@ -12,8 +12,8 @@ from django.db import close_old_connections
 from hypothesis import HealthCheck, given, settings
 
 from labeling.api import api
-from labeling.models import Deployment, Flag, ImportBatch, JudgeCall, TrainingRun
-from labeling.services import judge_calls
+from labeling.models import Deployment, Flag, ImportBatch, JudgeCall, RejectedLine, TrainingRun
+from labeling.services import dataset_versions, judge_calls
 from labeling.services.tokens import create_token
 from tests.factories import ClaimFactory, JudgementFactory, LabelFactory, PairFactory
 from webapp.wsgi import application
@@ -33,6 +33,7 @@ DEPEND = {
     "change_project": "two criteria may have one name",
     "label_claim": "a project says which criteria there are, and whether verdicts have a strength",
     "list_labels": "not all options go together",
+    "list_judgements": "a project says which versions there are",
     "freeze": "not all options go together, and a name is taken once",
     "send_pairs": "a text may be no list of pairs",
 }
@@ -93,15 +94,18 @@ def open_connection() -> Iterator[None]:
 
 
 @pytest.fixture
-def known(alice: User, champion: Deployment) -> dict[str, Any]:
+def known(alice: User, champion: Deployment, home: Path) -> dict[str, Any]:
     """What the parts of the addresses may name."""
     project, judge = champion.project, champion.judge
     run = TrainingRun.objects.create(project=project, trigger="api", method="genrm", start=judge, origin=judge)
     batch = ImportBatch.objects.create(project=project, filename="f", sha256="0")
     claim = ClaimFactory.create(pair=PairFactory.create(project=project), annotator=alice)
+    RejectedLine.objects.create(batch=batch, number=1, reason="no pair")
     call = judge_calls.request_call(project, pairs=[], by=alice)
+    dataset = dataset_versions.freeze(project, name="frozen", by=alice)
+    assert dataset_versions.write(dataset.pk)
     ids = {"run_id": run.pk, "batch_id": batch.pk, "claim_id": claim.pk, "call_id": call.pk, "judge_id": judge.pk}
-    return {"slug": project.slug, **ids}
+    return {"slug": project.slug, "dataset_id": dataset.pk, **ids}
 
 
 @pytest.mark.slow

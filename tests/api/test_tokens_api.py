@@ -74,6 +74,7 @@ def test_a_token_of_one_project_opens_none_of_anothers_rows(alice: User, champio
         return [
             ("GET", f"/training-runs/{run.pk}"),
             ("GET", f"/imports/{batch.pk}"),
+            ("GET", f"/imports/{batch.pk}/rejected"),
             ("POST", f"/claims/{claim.pk}/renew"),
         ]
 

@@ -1,9 +1,17 @@
 """HOST and PORT."""
 
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
 import pytest
 
+from webapp.env import Env
 from webapp.launch.errors import CannotLaunch
 from webapp.launch.options import Address, read_address
+from webapp.launch.supervise import _answers
+from webapp.management.commands.run_tandem import _child_environment
 
 
 def test_defaults_reach_this_machine_only() -> None:
@@ -43,3 +51,28 @@ def test_only_named_hosts_are_allowed_when_exposed() -> None:
     assert Address(host="192.0.2.7", port=80).names() == ["192.0.2.7"]
     assert "*" not in Address(host="0.0.0.0", port=80).names()
     assert Address(host="0.0.0.0", port=80).names()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "0.0.0.0", "::", "192.0.2.7"])
+def test_the_launchers_own_look_is_allowed_whatever_the_settings_name(host: str, tmp_path: Path) -> None:
+    address = Address(host=host, port=8123)
+    environment = _child_environment(Env(allowed_hosts="tandem.example"), address, tmp_path)
+    allowed = environment["TANDEM_ALLOWED_HOSTS"].split(",")
+    assert allowed[0] == "tandem.example"
+    assert {urlsplit(address.url).netloc.removesuffix(":8123"), "127.0.0.1", "localhost"} <= set(allowed)
+
+
+def test_that_look_goes_through_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fine(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with HTTPServer(("127.0.0.1", 0), Fine) as server:
+        server.timeout = 10
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        assert _answers(f"http://127.0.0.1:{server.server_port}/healthz")
+        thread.join()

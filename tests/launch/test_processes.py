@@ -17,7 +17,7 @@ from webapp.launch import processes
 from webapp.launch.options import Address
 
 ROOT = Path(__file__).resolve().parents[2]
-WORKERS = ("default", "judge", "train")
+WORKERS = ("default", "files", "judge", "train")
 
 
 class ComposeLoader(yaml.SafeLoader):
@@ -50,7 +50,7 @@ def test_supervisord_reads_the_file_as_meant(tmp_path: Path) -> None:
     config.read_string(processes.render_config(home, ROOT, broker, rest))
     line = shlex.split(config["program:valkey"]["command"].replace("%%", "%"))
     assert line[-2:] == ["valkey-server", str(home / "valkey.conf")]
-    assert config["group:tandem"]["programs"] == "web,worker-default,worker-judge,worker-train,beat"
+    assert config["group:tandem"]["programs"] == "web,worker-default,worker-files,worker-judge,worker-train,beat"
     assert int(config["program:valkey"]["priority"]) < int(config["group:tandem"]["priority"])
     assert "127.0.0.1:8123" in config["program:web"]["command"]
 
@@ -77,14 +77,15 @@ def test_image_starts_the_same_web_server() -> None:
 
 def test_every_lasting_service_has_a_health_check(services: dict[str, Any]) -> None:
     lasting = set(services) - {"migrate"}
-    assert lasting == {"web", "worker-default", "worker-judge", "worker-train", "beat", "postgres", "redis"}
+    assert lasting == {"web", *(f"worker-{queue}" for queue in WORKERS), "beat", "postgres", "redis"}
     for name in lasting:
         assert services[name]["healthcheck"]["test"][0] in {"CMD", "CMD-SHELL"}, name
 
 
 def test_every_setting_in_compose_is_one_of_tandems(services: dict[str, Any]) -> None:
-    for name in ("migrate", "web", "worker-default", "worker-judge", "worker-train", "beat"):
-        assert set(services[name]["environment"]) <= environment_names()
+    for name in ("migrate", "web", *(f"worker-{queue}" for queue in WORKERS), "beat"):
+        assert set(services[name]["environment"]) <= {*environment_names(), "HF_TOKEN"}
+        assert services[name]["env_file"] == [{"path": ".env", "required": False}]
         assert {"DATABASE_URL", "REDIS_URL", "TANDEM_SECRET_KEY"} <= set(services[name]["environment"])
 
 
@@ -111,6 +112,19 @@ def test_cpu_file_takes_the_gpus_away(services: dict[str, Any]) -> None:
         reserving == {"worker-judge", "worker-train"} == {name for name, service in cpu.items() if "deploy" in service}
     )
     assert all(cpu[name]["deploy"] is None for name in reserving)
+
+
+def test_every_service_names_the_same_device(services: dict[str, Any]) -> None:
+    ours = {name for name, service in services.items() if service["image"] == "tandem"}
+    assert {services[name]["environment"]["TANDEM_DEVICE"] for name in ours} == {"${TANDEM_DEVICE:-cuda}"}
+    cpu = load("docker-compose.cpu.yml")["services"]
+    assert set(cpu) == ours
+    assert {cpu[name]["environment"]["TANDEM_DEVICE"] for name in ours} == {"${TANDEM_DEVICE:-cpu}"}
+
+
+def test_what_is_downloaded_lies_in_the_volume_of_all_services(services: dict[str, Any]) -> None:
+    assert re.search(r"^ +HF_HOME=/data/", (ROOT / "Dockerfile").read_text(), re.M)
+    assert services["worker-train"]["volumes"] == ["data:/data"]
 
 
 def test_compose_itself_accepts_both_files() -> None:

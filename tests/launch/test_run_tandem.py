@@ -73,7 +73,8 @@ def test_from_nothing_to_ready_and_again(tmp_path: Path, port: int, start: list[
     with browser.open(f"{start[-1].url}/admin/") as page:
         assert page.url.endswith("/admin/"), "signed in as an administrator"
     family = start[-1].family()
-    for part in ("gunicorn", "queues default", "queues judge", "queues train", " beat ", "valkey-server"):
+    queues = [f"queues {queue}" for queue in ("default", "files", "judge", "train")]
+    for part in ("gunicorn", *queues, " beat ", "valkey-server"):
         assert part in names(family)
 
     second = subprocess.run(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from webapp.launch.errors import CannotLaunch
 
 ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104  # compared with, never bound by default
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,10 @@ class Address:
         """The address for a browser on this machine."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
         return f"http://{_bracketed(host)}:{self.port}"
+
+    def own_names(self) -> list[str]:
+        """The host names under which this machine asks for it, the launcher's own look among them."""
+        return list(dict.fromkeys([*LOOPBACK, _bracketed(self.host)]))
 
     def names(self) -> list[str]:
         """The host names under which other machines may ask for it."""

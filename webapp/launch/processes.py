@@ -50,10 +50,12 @@ def worker(queue: str) -> list[str]:
     """A Celery worker's command.
 
     The judge stays in the process's own memory (solo: a CUDA context does not survive a fork); a training task is
-    one light process that watches the real one; everything else is short and shares a few threads.
+    one light process that watches the real one. Imports and frozen exports take long: they have threads of their
+    own, and what is left is short and shares a few.
     """
     pool = {
         "default": "--pool threads --concurrency 2",
+        "files": "--pool threads --concurrency 2",
         "judge": "--pool solo",
         "train": "--pool prefork --concurrency 1 --max-tasks-per-child 1",
     }[queue]
@@ -71,6 +73,7 @@ def programs(address: Address) -> list[Program]:
     return [
         Program(name="web", command=_python(gunicorn(address.bind)), settle_seconds=10, retries=1),
         Program(name="worker-default", command=_python(worker("default"))),
+        Program(name="worker-files", command=_python(worker("files"))),
         Program(name="worker-judge", command=_python(worker("judge")), nice=LOW_PRIORITY),
         Program(name="worker-train", command=_python(worker("train")), nice=LOW_PRIORITY),
         Program(name="beat", command=_python(beat())),

@@ -20,6 +20,7 @@ from webapp.launch.processes import CHILD, STOP_SECONDS, Program, render_config
 READY_SECONDS = 90.0
 EXITED = re.compile(r" exited: (\S+) \((.+?)(?:; (?:not )?expected)?\)")
 GAVE_UP = re.compile(r" gave up: (\S+) entered FATAL")
+DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever proxy the environment names
 
 
 class Supervision:
@@ -112,7 +113,7 @@ class Supervision:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310  # our own http:// address
+        with DIRECTLY.open(url, timeout=2) as response:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False

@@ -71,7 +71,8 @@ def _exposure(address: Address) -> str:
 
 
 def _child_environment(env: Env, address: Address, home: Path) -> dict[str, str]:
-    hosts = ",".join([env.allowed_hosts, *address.names()])
+    # Whatever names a proxy has: the launcher asks by this machine's own whether the web server answers.
+    hosts = ",".join(dict.fromkeys([env.allowed_hosts, *address.own_names(), *address.names()]))
     return {
         **os.environ,
         "TANDEM_HOME": str(home),
