@@ -23,6 +23,18 @@ SHAPES = {
     "prompt": "Each prompt once, as TRL's GRPOTrainer reads it.",
 }
 LOADERS = {"ndjson": "json", "parquet": "parquet", "csv": "csv"}
+MESSAGES = '[{"role": Value("string"), "content": Value("string")}]'
+FEATURES = {
+    "text": 'Value("string")',
+    "whole": 'Value("int64")',
+    "number": 'Value("float64")',
+    "truth": 'Value("bool")',
+    "time": 'Value("timestamp[us, tz=UTC]")',
+    "json": "Json()",
+    "messages": MESSAGES,
+    "reply": MESSAGES,
+}
+"""By the kind of a column: its type for `datasets`."""
 CHOICES = {"a": "A is better", "b": "B is better", "tie": "tie", "both_bad": "both bad"}
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
@@ -84,7 +96,8 @@ def _counts(manifest: Manifest) -> str:
     table = f"| label | pairs read |\n|---|---|\n{labels}\n\n" if labels else ""
     return (
         f"## Counts\n\n{manifest['rows']:,} rows, {manifest['bytes']:,} bytes.\n\n{table}"
-        f"By part of the project: {parts}. The parts calibration, gate and test measure the project's judges.\n"
+        f"By part of the project: {parts}. The parts calibration, gate and test measure the project's judges, "
+        "and so do audit pairs: a judge trained elsewhere may learn from `part: train` and `audit: false` alone.\n"
     )
 
 
@@ -129,12 +142,29 @@ def _limits(filters: Mapping[str, Any]) -> str:
 
 
 def _loading(manifest: Manifest) -> str:
-    loader = LOADERS[manifest["filters"]["format"]]
+    filters = manifest["filters"]
+    loader = LOADERS[filters["format"]]
+    typed = loader == "json" and filters["profile"] == "full"
+    names = "Features, Json, Value, load_dataset" if typed else "load_dataset"
+    types, given = (_features(manifest["columns"]), ", features=features") if typed else ("", "")
     return (
-        "## Loading\n\n```python\nfrom datasets import load_dataset\n\n"
-        f'rows = load_dataset("{loader}", data_files="{manifest["file"]}", split="train")\n```\n\n'
+        f"## Loading\n\n```python\nfrom datasets import {names}\n\n{types}"
+        f'rows = load_dataset("{loader}", data_files="{manifest["file"]}", split="train"{given})\n```\n\n'
         f"SHA-256 of the file: `{manifest['sha256']}`\n"
     )
+
+
+def _features(columns: list[Mapping[str, Any]]) -> str:
+    """The types of the columns as code: a column may be empty in all the rows that a loader would guess them from."""
+    outer: list[str] = []
+    inner: dict[str, list[str]] = {}
+    for one in columns:
+        inside, _, name = str(one["name"]).rpartition(".")
+        (inner.setdefault(inside, []) if inside else outer).append(f'"{name}": {FEATURES[one["kind"]]},')
+    lines = [f"    {line}" for line in outer]
+    for inside, own in inner.items():
+        lines += [f'    "{inside}": {{', *(f"        {line}" for line in own), "    },"]
+    return "\n".join(["features = Features({", *lines, "})", ""])
 
 
 def _figure(value: float | None) -> str:

@@ -68,6 +68,8 @@ def write(dataset_id: int) -> bool:
     dataset = _take(dataset_id)
     if dataset is None:
         return False
+    for left in folder_of(dataset).glob(f".{dataset.pk}.*"):  # by a worker that was killed; the version is ours now
+        left.unlink(missing_ok=True)
     temporary = folder_of(dataset) / f".{dataset.pk}.{dataset.leased_until:%Y%m%d%H%M%S%f}"
     try:
         return _write(dataset, temporary)
@@ -92,7 +94,12 @@ def path_of(dataset: DatasetVersion) -> Path | None:
 
 
 def folder_of(dataset: DatasetVersion) -> Path:
-    folder: Path = settings.HOME / FOLDER / str(dataset.project_id)
+    return project_folder(dataset.project_id)
+
+
+def project_folder(project_id: int) -> Path:
+    """Where the versions of a project lie."""
+    folder: Path = settings.HOME / FOLDER / str(project_id)
     return folder
 
 

@@ -4,28 +4,40 @@ What a judge has trained on already is known pair by pair, along its line of anc
 """
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from genrm_engine.types import LabelledPair
 from labeling import jobs
 from labeling.models import JudgeVersion, Label, Pair, Project, TrainedPair, TrainingRun
 from labeling.services.consensus import majority
 
+LEARN_SHARES = ("genrm", "bradley-terry")
+"""Methods whose loss takes the share of people for either response; the others know a choice alone."""
+
+MAY_TRAIN = Q(pair__part=Pair.Part.TRAIN, pair__audit=False, pair__ambiguous=False)
+"""Labels of pairs that may train, but for those of groups that measure."""
+
 
 @dataclass(frozen=True)
 class LabelledRow:
-    """A pair with the consensus of its blind first verdicts."""
+    """A pair with the consensus of its blind first verdicts.
+
+    ``p_a`` is the share of people for A where a run learns that: their doubt is in it, and weighs the row no more.
+    """
 
     pair: Pair
     choice: str
     votes: int
     share: float
+    p_a: float | None = None
 
     def to_engine(self) -> dict[str, Any]:
         """The row as the engine's files hold it."""
+        doubt = {"weight": round(self.share, 4)} if self.p_a is None else {"weight": 1.0, "p_a": round(self.p_a, 4)}
         row: dict[str, Any] = {
             "id": str(self.pair.pk),
             "prompt": self.pair.prompt,
@@ -33,7 +45,7 @@ class LabelledRow:
             "response_b": self.pair.response_b,
             "group": self.pair.group_key,
             "choice": self.choice,
-            "weight": round(self.share, 4),
+            **doubt,
         }
         return {**row, "gold": self.pair.gold} if self.pair.gold in ("a", "b") else row
 
@@ -49,22 +61,34 @@ def blind_labels(project: Project) -> QuerySet[Label]:
     )
 
 
-def training_rows(project: Project) -> list[LabelledRow]:
-    """Pairs that may train whose blind consensus is A or B, in a fixed order: not of the hold-out, not of the audit.
+def training_rows(project: Project, *, shares: bool = False) -> list[LabelledRow]:
+    """Pairs that may train whose blind consensus is A or B, in a fixed order; with people's ``shares`` where asked."""
+    rows = _rows(project, MAY_TRAIN, shares=shares)
+    measuring = measuring_groups(project)
+    return [row for row in rows if row.pair.group_key not in measuring]
 
-    A pair that an adjudicator called ambiguous teaches nothing either.
+
+def learns_shares(run: TrainingRun) -> bool:
+    """Whether the run learns people's shares where several labelled a pair, and not what most of them prefer."""
+    return run.method in LEARN_SHARES and bool(run.config.get("soft_labels"))
+
+
+def measuring_groups(project: Project) -> set[str]:
+    """The groups of labelled hold-out pairs: nothing of them trains.
+
+    What an import brought while its group joined the gate would be of the training part.
     """
-    return _rows(project, Q(pair__part=Pair.Part.TRAIN, pair__audit=False, pair__ambiguous=False))
+    held_out = blind_labels(project).exclude(pair__part=Pair.Part.TRAIN)
+    return set(held_out.values_list("pair__group_key", flat=True).distinct())
 
 
-def audit_rows(project: Project) -> list[LabelledRow]:
-    """Audit pairs (drawn at random, never trained on) whose blind consensus is A or B, in a fixed order."""
-    return _rows(project, Q(pair__audit=True))
+def holdout_rows(project: Project, *, undecided: bool = False) -> list[LabelledRow]:
+    """Hold-out pairs whose blind consensus is A or B, in a fixed order; with those that are a tie where asked.
 
-
-def holdout_rows(project: Project) -> list[LabelledRow]:
-    """Hold-out pairs whose blind consensus is A or B, in a fixed order. Ties measure agreement elsewhere, not here."""
-    return _rows(project, ~Q(pair__part=Pair.Part.TRAIN))
+    A judge names one response always: what it is worth is measured where people prefer one, but how often its labels
+    would be people's on all pairs.
+    """
+    return _rows(project, ~Q(pair__part=Pair.Part.TRAIN), undecided=undecided)
 
 
 def trained_by(judge: JudgeVersion, project: Project) -> set[int]:
@@ -73,12 +97,48 @@ def trained_by(judge: JudgeVersion, project: Project) -> set[int]:
     return set(TrainedPair.objects.filter(run__in=line).values_list("pair_id", flat=True))
 
 
+def how_many(project: Project) -> tuple[int, int]:
+    """How many `training_rows` there are, and how many `holdout_rows` of the gate, without reading the pairs."""
+    votes: dict[int, list[str]] = defaultdict(list)
+    places: dict[int, tuple[str, bool, str]] = {}
+    given = blind_labels(project).values_list(
+        "pair_id", "choice", "pair__part", "pair__audit", "pair__ambiguous", "pair__group_key"
+    )
+    for pair_id, choice, part, audit, ambiguous, group in given:
+        votes[pair_id].append(choice)
+        places[pair_id] = (part, audit or ambiguous, group)
+    decided = [places[pair_id] for pair_id, choices in votes.items() if majority(choices)[0] in ("a", "b")]
+    measuring = {group for part, _, group in places.values() if part != Pair.Part.TRAIN}
+    training = sum(part == Pair.Part.TRAIN and not kept and group not in measuring for part, kept, group in decided)
+    return training, sum(part == Pair.Part.GATE for part, _, _ in decided)
+
+
 def ancestry(judge: JudgeVersion) -> list[JudgeVersion]:
     """The judge, its parent and so on, to the one that was not trained here."""
     found = [judge]
     while found[-1].parent is not None:
         found.append(found[-1].parent)
     return found
+
+
+def lines() -> dict[int, list[int]]:
+    """Every judge with its ancestors, by number, itself first."""
+    parents = dict(JudgeVersion.objects.order_by().values_list("pk", "parent_id"))
+    found = {judge: [judge] for judge in parents}
+    for line in found.values():
+        while (parent := parents[line[-1]]) is not None:
+            line.append(parent)
+    return found
+
+
+def learnt_by(project: Project, known: Mapping[int, Sequence[int]] | None = None) -> dict[int, int]:
+    """How many of the project's pairs each judge and its ancestors have trained on; a line learns a pair once.
+
+    ``known`` are the ``lines``, where they have been read.
+    """
+    trained = TrainedPair.objects.filter(run__project=project, run__candidate__isnull=False)
+    own = dict(trained.values_list("run__candidate").annotate(Count("pk")).order_by())
+    return {judge: sum(own.get(one, 0) for one in line) for judge, line in (known or lines()).items()}
 
 
 def refresh_gate(project: Project) -> int:
@@ -103,7 +163,7 @@ def refresh_gate(project: Project) -> int:
     return len(groups)
 
 
-def _rows(project: Project, where: Q) -> list[LabelledRow]:
+def _rows(project: Project, where: Q, *, shares: bool = False, undecided: bool = False) -> list[LabelledRow]:
     votes: dict[int, list[str]] = defaultdict(list)
     for pair_id, choice in blind_labels(project).filter(where).order_by("pk").values_list("pair_id", "choice"):
         votes[pair_id].append(choice)
@@ -111,6 +171,12 @@ def _rows(project: Project, where: Q) -> list[LabelledRow]:
     rows = []
     for pair_id in sorted(votes):
         choice, share = majority(votes[pair_id])
-        if choice in ("a", "b"):
-            rows.append(LabelledRow(pairs[pair_id], choice, len(votes[pair_id]), share))
+        if undecided or choice in ("a", "b"):
+            p_a = _share_for_a(votes[pair_id]) if shares else None
+            rows.append(LabelledRow(pairs[pair_id], choice, len(votes[pair_id]), share, p_a))
     return rows
+
+
+def _share_for_a(choices: Sequence[str]) -> float:
+    """A tie, and two bad responses, are half a vote for each."""
+    return sum({"a": 1.0, "b": 0.0}.get(choice, 0.5) for choice in choices) / len(choices)

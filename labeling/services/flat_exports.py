@@ -10,7 +10,7 @@ from labeling.readers.jsons import BadJson, parse_value
 from labeling.services.texts import BadRow
 
 PREFIX = "provenance."
-_FORMULA = ("'=", "'+", "'-", "'@", "'\t", "'\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _JSON = ("meta", "criteria", "highlights")
 _TRUTHS = {"true": True, "false": False}
 _NUMBERS = ("seconds", "confidence", "p_a")
@@ -53,4 +53,4 @@ def _value(name: str, value: Any) -> Any:
             return value
     if value in _TRUTHS and name in ("blind", "too_fast", "audit"):
         return _TRUTHS[value]
-    return value[1:] if value.startswith(_FORMULA) else value
+    return value[1:] if value.startswith("'") and value.lstrip("'").startswith(_FORMULA) else value

@@ -1,12 +1,29 @@
 """What happens by itself: figures brought up to date after labels and judgements, and the sweep."""
 
-from collections.abc import Sequence
+import shutil
+import time
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+from pathlib import Path
 
+from django.conf import settings
+from django.contrib.sessions.backends.db import SessionStore
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, F, Max, OuterRef, Q
+from django.utils import timezone
 
-from labeling import jobs, queries
-from labeling.models import Consensus, Judgement, Label, Pair, Project
+from labeling import jobs, queries, run_files
+from labeling.models import (
+    Consensus,
+    ConsensusFit,
+    Judgement,
+    Label,
+    LabelRevision,
+    Pair,
+    Project,
+    TrainingRun,
+    WorkerHeartbeat,
+)
 from labeling.services import (
     claims,
     consensus,
@@ -27,6 +44,13 @@ from labeling.services import (
 
 FORGOTTEN = 1_000
 """Most pairs whose lost refresh one sweep makes up for."""
+NEWEST = 50_000
+"""Among how many labels, and as many revisions, a sweep looks for those that a consensus does not know yet."""
+A_DAY = timedelta(days=1)
+TIDIED = "tidied"
+"""The file in the data folder whose time is that of the last daily tidying."""
+NOTED_EVERY = 500
+"""Of so many pairs' refreshes a long one says that it is still at work."""
 
 
 def refresh_pairs(pair_ids: Sequence[int]) -> None:
@@ -49,14 +73,19 @@ def refresh_project(project_id: int) -> None:
     """
     project = Project.objects.get(pk=project_id)
     _measure(project)
+    champion = judging.champion_of(project)
     judge_labels.apply(project)
     flips = Judgement.objects.filter(pair=OuterRef("pk"), judge=OuterRef("consensus__judge"), consistent=False)
     touched = Pair.objects.filter(project=project).filter(
         Q(labels__isnull=False) | Q(flags__state="open") | Exists(flips)
     )
-    for pair in touched.select_related("project").distinct().iterator(chunk_size=500):
+    for number, pair in enumerate(touched.select_related("project").distinct().iterator(chunk_size=NOTED_EVERY)):
+        if champion is not None and number % NOTED_EVERY == 0:
+            deployments.still_following(champion)
         flags.refresh(pair)
     routing.rescore(project)
+    if champion is not None:
+        deployments.followed_up(champion)
 
 
 def apply_judge_labels(project_id: int) -> None:
@@ -79,19 +108,36 @@ def sweep() -> dict[str, int]:
     """Bring back what was left lying: expired leases, judgements nobody asked for, requests and runs nobody took."""
     with transaction.atomic():
         counts = {"claims": claims.expire_claims(), "requests": judging.expire_leases(), "trials": trials.expire()}
+        judging.retry_failed()
     counts["asked"] = 0
     for project in Project.objects.all():
-        deployments.ensure_champion(project)
+        deployments.follow_up_again(deployments.ensure_champion(project))
         counts["asked"] += judging.request_project(project)
         _measure(project, only_if_stale=True)
         for shadow in judging.shadows_of(project):
             deployments.weigh(shadow)
     counts["refreshed"] = _refresh_forgotten()
-    if judging.anything_waiting():
-        for _ in range(max(queries.live_workers("judge"), 1) - judging.busy_workers()):
-            jobs.send(jobs.JUDGE, {})
     counts["calls"] = judge_calls.expire()
     judge_calls.forget()
+    runs = training.waiting_runs()
+    with jobs.expiring(3 * settings.ENV.sweep_seconds):  # the next sweep sends the same
+        _send_again(runs)
+    uploads.forget_old()
+    storage.finish_pruning()
+    WorkerHeartbeat.objects.filter(seen_at__lt=timezone.now() - A_DAY).delete()
+    _tidy_daily()
+    return {**counts, "runs": len(runs)}
+
+
+def _send_again(runs: Collection[int]) -> None:
+    """Send what waits to workers that may never have heard of it.
+
+    The judge hears of a run that is at work as well: with nothing else to do it leaves that the device's memory.
+    """
+    at_work = TrainingRun.objects.filter(state=TrainingRun.State.RUNNING, leased_until__gt=timezone.now())
+    if judging.anything_waiting() or at_work.exists():
+        for _ in range(max(queries.live_workers("judge"), 1) - judging.busy_workers()):
+            jobs.send(jobs.JUDGE, {})
     for call_id in judge_calls.waiting():
         jobs.send(jobs.JUDGE_CALL, {"call_id": call_id})
     for trial_id in trials.waiting():
@@ -100,23 +146,62 @@ def sweep() -> dict[str, int]:
         jobs.send(jobs.FREEZE_DATASET, {"dataset_id": dataset_id})
     for batch_id in import_jobs.waiting():
         jobs.send(jobs.IMPORT, {"batch_id": batch_id})
-    uploads.forget_old()
-    storage.finish_pruning()
-    runs = training.waiting_runs()
+    for project in Project.objects.all():
+        if consensus.fit_is_due(project) or _fit_is_left_over(project):
+            jobs.send(jobs.FIT_CONSENSUS, {"project_id": project.pk})
     for run_id in runs:
         jobs.send(jobs.TRAIN, {"run_id": run_id})
-    return {**counts, "runs": len(runs)}
+
+
+def _fit_is_left_over(project: Project) -> bool:
+    """Whether the project weighs its annotators no longer, and the job that was to drop their weights was lost."""
+    weighs = project.consensus_method == Project.ConsensusMethod.DAWID_SKENE
+    return not weighs and ConsensusFit.objects.filter(project=project).exists()
+
+
+def _tidy_daily() -> None:
+    """At most once a day: sessions that have run out, and the checkpoints of runs that nobody will go on with."""
+    stamp = Path(settings.HOME, TIDIED)
+    if stamp.exists() and stamp.stat().st_mtime > time.time() - A_DAY.total_seconds():
+        return
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.touch()
+    SessionStore.clear_expired()
+    ended = TrainingRun.objects.exclude(state__in=TrainingRun.ACTIVE)
+    for run in ended.filter(finished_at__lt=timezone.now() - A_DAY).only("pk"):  # its process has ended too by then
+        shutil.rmtree(run_files.folder_of(run) / "training" / "checkpoints", ignore_errors=True)
 
 
 def _refresh_forgotten() -> int:
-    """Pairs with labels but no consensus by people: their refresh was lost with the broker. A batch at a time."""
+    """Pairs whose refresh was lost with the broker. A batch at a time.
+
+    Those with labels but no consensus by people, and those whose consensus is older than a label or a revision.
+    """
     standing = Label.objects.filter(pair=OuterRef("pk"), withdrawn=False)
     by_people = Consensus.objects.filter(pair=OuterRef("pk")).exclude(method=Consensus.Method.JUDGE)
-    forgotten = Pair.objects.filter(Exists(standing), ~Exists(by_people))
-    ids = list(forgotten.order_by("pk").values_list("pk", flat=True)[:FORGOTTEN])
+    without = Pair.objects.filter(Exists(standing), ~Exists(by_people)).order_by("pk").values_list("pk", flat=True)
+    ids = sorted({*without[:FORGOTTEN], *_changed_since()})[:FORGOTTEN]
     if ids:
         refresh_pairs(ids)
     return len(ids)
+
+
+def _changed_since() -> set[int]:
+    """Pairs with a label or a revision that is newer than their consensus by people, which every refresh writes.
+
+    Only the newest rows by primary key are looked at: every label would have to pay for an index by time.
+    """
+    last_label = Label.objects.aggregate(last=Max("pk"))["last"] or 0
+    last_revision = LabelRevision.objects.aggregate(last=Max("pk"))["last"] or 0
+    labelled = Label.objects.filter(pk__gt=last_label - NEWEST, pair__consensus__updated_at__lt=F("stored_at"))
+    revised = LabelRevision.objects.filter(
+        pk__gt=last_revision - NEWEST, label__pair__consensus__updated_at__lt=F("at")
+    )
+    judge = Consensus.Method.JUDGE
+    return {
+        *labelled.exclude(pair__consensus__method=judge).order_by("pk").values_list("pair", flat=True)[:FORGOTTEN],
+        *revised.exclude(label__pair__consensus__method=judge).values_list("label__pair", flat=True)[:FORGOTTEN],
+    }
 
 
 def _measure(project: Project, *, only_if_stale: bool = False) -> None:

@@ -9,7 +9,7 @@ from django.db import connection
 from django.utils import timezone
 
 from labeling import jobs
-from labeling.errors import AlreadySettled, LabelingError, NobodyLeft
+from labeling.errors import AlreadySettled, LabelingError, NobodyLeft, NotSettled
 from labeling.models import AuditEvent, Claim, Consensus, Deployment, Flag, Label, LabelRevision, Member, Pair, Project
 from labeling.services import audit, claims, flags, judge_labels
 from labeling.services.labels import commit_label
@@ -38,6 +38,14 @@ def labelled_by(pair: Pair, annotator: User, shown: str) -> None:
     assert claim.pair == pair
     Claim.objects.filter(pk=claim.pk).update(swapped=False)
     commit_label(Claim.objects.select_related("pair__project").get(pk=claim.pk), choice=shown)
+
+
+@pytest.fixture
+def annie(project: Project) -> User:
+    """A member who has seen no pair yet."""
+    annie = UserFactory.create(username="annie")
+    Member.objects.create(project=project, user=annie, role=Member.Role.ANNOTATOR)
+    return annie
 
 
 @pytest.fixture
@@ -84,8 +92,8 @@ def test_a_settlement_is_a_label_with_a_reason_and_brings_what_depends_on_it_up_
         flags.settle(split, by=dora, choice="neither", reason="")
 
 
-def test_sending_back_asks_somebody_who_has_not_labelled_the_pair(
-    split: Pair, bob: User, alice: User, dora: User
+def test_sending_back_asks_somebody_who_has_not_seen_the_pair(
+    split: Pair, bob: User, alice: User, dora: User, annie: User
 ) -> None:
     assert split.closed
     flags.send_back(split, by=dora, reason="read it again")
@@ -94,22 +102,22 @@ def test_sending_back_asks_somebody_who_has_not_labelled_the_pair(
     flag = Flag.objects.get()
     assert (flag.state, flag.reason, flag.resolved_by, flag.resolution) == ("sent_back", "read it again", dora, "")
     assert AuditEvent.objects.get().action == "flag.send_back"
-    assert claims.next_claim(split.project, annotator=bob) is None
-    assert claims.next_claim(split.project, annotator=alice) is None
-    labelled_by(split, dora, "left")
+    for asked_before in (bob, alice, dora):
+        assert claims.next_claim(split.project, annotator=asked_before) is None
+    labelled_by(split, annie, "left")
     split.refresh_from_db()
     assert split.closed
     assert claims.next_claim(split.project, annotator=UserFactory.create()) is None
 
 
 def test_the_flags_rest_until_the_new_label_and_are_raised_anew_if_people_still_disagree(
-    split: Pair, dora: User
+    split: Pair, dora: User, annie: User
 ) -> None:
     flags.send_back(split, by=dora, reason="")
     for _ in range(2):
         flags.refresh(Pair.objects.get(pk=split.pk))
         assert open_kinds(split) == set()
-    labelled_by(split, dora, "left")
+    labelled_by(split, annie, "left")
     flags.refresh(Pair.objects.get(pk=split.pk))
     assert open_kinds(split) == {Kind.ANNOTATORS_SPLIT}
     assert sorted(Flag.objects.values_list("state", flat=True)) == ["open", "sent_back"]
@@ -131,7 +139,9 @@ def test_the_flags_do_not_come_back_if_the_new_label_agrees(champion: Deployment
     assert open_kinds(pair) == {Kind.JUDGE_DISAGREES}
 
 
-def test_sending_back_a_pair_with_more_labels_than_asked_for_still_opens_it(project: Project, dora: User) -> None:
+def test_sending_back_a_pair_with_more_labels_than_asked_for_still_opens_it(
+    project: Project, dora: User, annie: User
+) -> None:
     pair = PairFactory.create(project=project)
     for choice in ("a", "a", "b"):
         LabelFactory.create(pair=pair, choice=choice)
@@ -139,19 +149,18 @@ def test_sending_back_a_pair_with_more_labels_than_asked_for_still_opens_it(proj
     flags.send_back(pair, by=dora, reason="")
     assert not pair.closed
     assert pair.extra_labels == 3
-    labelled_by(pair, dora, "left")
+    labelled_by(pair, annie, "left")
 
 
-def test_a_pair_that_everybody_has_labelled_cannot_be_sent_back(split: Pair, dora: User, bob: User) -> None:
-    Member.objects.filter(user=dora).delete()
-    with pytest.raises(NobodyLeft, match="every member"):
-        flags.send_back(split, by=bob, reason="")
+def test_a_pair_that_everybody_else_has_labelled_cannot_be_sent_back(split: Pair, dora: User) -> None:
+    with pytest.raises(NobodyLeft, match="every other member"):
+        flags.send_back(split, by=dora, reason="")
     assert open_kinds(split) == {Kind.ANNOTATORS_SPLIT}
     split.refresh_from_db()
     assert (split.closed, split.extra_labels) == (True, 0)
 
 
-def test_a_settlement_that_is_sent_back_no_longer_stands(split: Pair, dora: User, bob: User) -> None:
+def test_a_settlement_that_is_sent_back_no_longer_stands(split: Pair, dora: User, bob: User, annie: User) -> None:
     label = flags.settle(split, by=dora, choice="a", reason="")
     flags.report(Claim.objects.get(annotator=bob), comment="that is not right")
     flags.send_back(split, by=dora, reason="look again")
@@ -162,7 +171,9 @@ def test_a_settlement_that_is_sent_back_no_longer_stands(split: Pair, dora: User
     assert not split.closed
 
 
-def test_what_the_judge_labelled_alone_goes_to_people_when_it_is_sent_back(champion: Deployment, dora: User) -> None:
+def test_what_the_judge_labelled_alone_goes_to_people_when_it_is_sent_back(
+    champion: Deployment, dora: User, annie: User
+) -> None:
     Project.objects.update(judge_labels=True)
     Deployment.objects.update(thresholds={"threshold": 0.8})
     pair = PairFactory.create(project=Project.objects.get())
@@ -175,7 +186,7 @@ def test_what_the_judge_labelled_alone_goes_to_people_when_it_is_sent_back(champ
     flags.send_back(pair, by=dora, reason="")
     judge_labels.apply(pair.project)
     assert not Consensus.objects.exists()
-    labelled_by(pair, dora, "right")
+    labelled_by(pair, annie, "right")
     flags.refresh(Pair.objects.get())
     assert (Consensus.objects.get().choice, Consensus.objects.get().method) == ("b", "majority")
 
@@ -197,7 +208,7 @@ def test_an_ambiguous_pair_is_closed_and_flagged_no_more(split: Pair, dora: User
         flags.mark_ambiguous(split, by=dora, reason="")
 
 
-def test_a_later_verdict_or_sending_back_ends_the_ambiguity(split: Pair, dora: User, bob: User) -> None:
+def test_a_later_verdict_or_sending_back_ends_the_ambiguity(split: Pair, dora: User, bob: User, annie: User) -> None:
     flags.mark_ambiguous(split, by=dora, reason="")
     flags.report(Claim.objects.get(annotator=bob), comment="A is plainly right")
     flags.settle(split, by=dora, choice="a", reason="so it is")
@@ -230,11 +241,13 @@ def test_many_are_decided_once_each_and_those_of_others_are_counted(project: Pro
 
 
 @pytest.mark.parametrize(("choice", "state"), [("send_back", "sent_back"), ("ambiguous", "settled")])
-def test_many_are_sent_back_or_marked_ambiguous(project: Project, dora: User, choice: str, state: str) -> None:
+def test_many_are_sent_back_or_marked_ambiguous(
+    project: Project, dora: User, annie: User, choice: str, state: str
+) -> None:
     pairs = PairFactory.create_batch(3, project=project)
     for pair in pairs:
         Flag.objects.create(pair=pair, kind=Kind.REPORTED)
-    ClaimFactory.create(pair=pairs[0], annotator=dora, state="skipped")
+    ClaimFactory.create(pair=pairs[0], annotator=annie, state="skipped")
     found = flags.decide_all(Pair.objects.filter(project=project), by=dora, choice=choice, reason="odd")
     refused = 1 if choice == "send_back" else 0
     assert found == flags.Decided(done=3 - refused, before=0, refused=refused)
@@ -282,3 +295,33 @@ def test_of_eight_adjudicators_at_once_one_settles_the_pair() -> None:
     assert sum(settled) == 1
     assert Label.objects.get().annotator == winner
     assert set(Flag.objects.values_list("state", "reason")) == {("settled", winner.username)}
+
+
+def test_a_settlement_by_mistake_is_taken_back_and_settled_anew(split: Pair, dora: User) -> None:
+    flags.report(Claim.objects.filter(pair=split).first(), comment="odd")  # type: ignore[arg-type]
+    flags.settle(split, by=dora, choice="b", reason="a slip")
+    flags.reopen(split, by=dora)
+    assert open_kinds(split) == {"annotators_split", "reported"}
+    assert Label.objects.get(source="adjudication").withdrawn
+    assert Consensus.objects.get().method == "majority"
+    events = AuditEvent.objects.order_by("pk").values_list("action", flat=True)
+    assert list(events) == ["flag.settle", "flag.reopen"]
+    flags.settle(split, by=dora, choice="a", reason="")
+    assert (Consensus.objects.get().choice, Consensus.objects.get().method) == ("a", "adjudicated")
+
+
+def test_an_ambiguity_is_taken_back(split: Pair, dora: User) -> None:
+    flags.mark_ambiguous(split, by=dora, reason="")
+    flags.reopen(split, by=dora)
+    assert not Pair.objects.get().ambiguous
+    assert open_kinds(split) == {"annotators_split"}
+
+
+def test_only_the_last_settlement_can_be_taken_back(split: Pair, dora: User, annie: User) -> None:
+    with pytest.raises(NotSettled):
+        flags.reopen(split, by=dora)
+    flags.settle(split, by=dora, choice="a", reason="")
+    flags.reopen(split, by=dora)
+    flags.send_back(split, by=dora, reason="")
+    with pytest.raises(NotSettled):
+        flags.reopen(split, by=dora)

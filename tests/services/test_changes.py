@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from labeling.models import Claim, Consensus, Deployment, Judgement, Pair, Rationale
-from labeling.services import changes
+from labeling.services import changes, claims
 from labeling.services.consensus import refresh
 from tests.factories import (
     DeploymentFactory,
@@ -101,7 +101,7 @@ def test_a_version_is_compared_with_its_parent_else_with_the_former_champion(
     assert changes.compared_with(former) is None
 
 
-def test_whoever_saw_an_open_pair_here_is_not_asked_about_it(champion: Deployment, new: Deployment, dora: User) -> None:
+def test_whoever_saw_a_pair_here_is_not_asked_about_it(champion: Deployment, new: Deployment, dora: User) -> None:
     fresh, held, closed = (pair_of(champion, new, 0.9, 0.1) for _ in range(3))
     claim = Claim.objects.create(
         pair=held, annotator=dora, slot=0, slots=1, swapped=False, expires_at="2030-01-01T00:00Z"
@@ -109,7 +109,11 @@ def test_whoever_saw_an_open_pair_here_is_not_asked_about_it(champion: Deploymen
     Pair.objects.filter(pk=closed.pk).update(closed=True)
     shown = changes.changes(champion, new, changes.flips(champion, new))
     for _ in range(2):
-        changes.keep_away(champion.project, shown, annotator=dora)
+        claims.keep_away([one.pair for one in shown], project=champion.project, annotator=dora)
     claim.refresh_from_db()
     assert claim.state == "skipped"
-    assert set(dora.claims.filter(state="skipped").values_list("pair_id", flat=True)) == {fresh.pk, held.pk}
+    assert set(dora.claims.filter(state="skipped").values_list("pair_id", flat=True)) == {
+        fresh.pk,
+        held.pk,
+        closed.pk,
+    }

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from labeling import queries
 from labeling.errors import ClaimGone
-from labeling.models import Claim, Pair, Project
+from labeling.models import Claim, Label, Pair, Project
 from labeling.services import claims
 from labeling.services.imports import import_file
 from labeling.services.labels import commit_label, undo
@@ -95,6 +95,36 @@ def test_a_heartbeat_takes_an_expired_lease_up_again(project: Project, bob: User
     claims.renew(claim)
     claim.refresh_from_db()
     assert claim.state == Claim.State.LIVE
+
+
+def test_a_heartbeat_leaves_a_skip_in_another_window_alone(project: Project, bob: User) -> None:
+    claim = ClaimFactory.create(pair__project=project, annotator=bob)
+    claims.skip(claim, reason="not my field")
+    with pytest.raises(ClaimGone, match="you skipped it"):
+        claims.renew(claim)
+    claim.refresh_from_db()
+    assert (claim.state, claim.skip_reason) == ("skipped", "not my field")
+
+
+def test_a_heartbeat_brings_nobody_back_to_a_pair_whose_verdict_they_saw(project: Project, bob: User) -> None:
+    claim = ClaimFactory.create(pair__project=project, annotator=bob)
+    claims.keep_away([claim.pair], project=project, annotator=bob)
+    with pytest.raises(ClaimGone):
+        claims.renew(claim)
+    claim.refresh_from_db()
+    assert (claim.state, claim.skip_reason) == ("skipped", claims.SEEN)
+
+
+def test_a_blind_label_stays_the_first_one_of_whoever_saw_the_verdict_since(project: Project, bob: User) -> None:
+    """Labelled blind, then the judge's verdict read in a queue, then undone and labelled again."""
+    claim = ClaimFactory.create(pair__project=project, annotator=bob)
+    commit_label(claim, choice="left")
+    first = Label.objects.get()
+    claims.keep_away([claim.pair], project=project, annotator=bob)
+    assert Claim.objects.get().state == "done", "the label stands"
+    commit_label(undo(project, annotator=bob), choice="tie")
+    label = Label.objects.get()
+    assert (label.blind, label.choice, label.final_choice) == (True, first.choice, "tie")
 
 
 def test_an_expired_lease_may_return_to_the_same_annotator(project: Project, bob: User) -> None:
@@ -196,6 +226,16 @@ def test_a_gold_question_comes_every_nth_time(bob: User) -> None:
         served.append(claim.pair.gold)
         commit_label(claim, choice="left")
     assert served == ["", "", "a", "", "", "a"]
+
+
+def test_gold_questions_that_measure_the_judge_are_not_served_out_of_turn(bob: User) -> None:
+    """Served first, they would be more of the labelled hold-out and audit than they are of the pairs."""
+    project = ProjectFactory.create(gold_every=1)
+    PairFactory.create(project=project, gold="a", part=Pair.Part.GATE)
+    PairFactory.create(project=project, gold="a", audit=True)
+    assert claims._next_pairs(claims._GOLD, project, bob) == []
+    PairFactory.create(project=project, gold="a")
+    assert len(claims._next_pairs(claims._GOLD, project, bob)) == 1
 
 
 def test_pairs_with_their_labels_are_closed_and_an_undo_or_more_overlap_opens_them(project: Project, bob: User) -> None:

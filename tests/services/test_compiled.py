@@ -5,13 +5,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from django.db import connection, models
+from django.contrib.auth.models import User
+from django.db import IntegrityError, connection, models, transaction
 from django.db.models import Exists, F, OuterRef
 from django.test.utils import CaptureQueriesContext
 
-from labeling.compiled import Compiled, CompiledUpdate, Slot
-from labeling.models import Claim, Pair, Project
-from tests.factories import PairFactory, ProjectFactory
+from labeling.compiled import Compiled, CompiledInsert, CompiledUpdate, Slot
+from labeling.models import Claim, Label, Pair, Project
+from tests.factories import ClaimFactory, PairFactory, ProjectFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -68,6 +69,40 @@ def test_an_update_writes_the_rows_it_names() -> None:
     assert list(Pair.objects.order_by("pk").values_list("extra_labels", flat=True)) == [3, 0]
     second.refresh_from_db()
     assert second.extra_labels == 0
+
+
+def test_an_insert_is_what_a_save_makes(project: Project, bob: User) -> None:
+    claims = ClaimFactory.create_batch(2, pair__project=project, annotator=bob)
+    saved, inserted = (
+        Label(
+            pair=claim.pair, claim=claim, annotator=bob, source="claim", choice="a", final_choice="a", blind=True,
+            criteria={"tone": "b"}, highlights=[{"start": 1}], seconds=2.5,
+        )
+        for claim in claims
+    )  # fmt: skip
+    saved.save()
+    insert = CompiledInsert(Label)
+    assert insert(inserted) is inserted
+    assert inserted.pk
+    assert not inserted._state.adding
+    own = ("id", "pair_id", "claim_id", "created_at", "stored_at")
+    rows = list(Label.objects.order_by("pk").values())
+    assert rows[0].keys() == rows[1].keys()
+    assert [{name: value for name, value in row.items() if name not in own} for row in rows[:1]] == [
+        {name: value for name, value in row.items() if name not in own} for row in rows[1:]
+    ]
+    assert all(rows[1][name] >= rows[0][name] for name in ("created_at", "stored_at"))
+    inserted.comment = "kept"
+    inserted.save()
+    assert Label.objects.count() == 2, "a later save changes the row"
+
+
+def test_an_insert_keeps_to_the_constraints(project: Project, bob: User) -> None:
+    claim = ClaimFactory.create(pair__project=project, annotator=bob)
+    insert = CompiledInsert(Claim)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        insert(Claim(pair=claim.pair, annotator=bob, slot=1, slots=2, swapped=False, expires_at=LONG_AGO))
+    assert Claim.objects.count() == 1
 
 
 @pytest.mark.django_db(transaction=True)

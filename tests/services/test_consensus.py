@@ -1,12 +1,19 @@
 """The consensus by people: majority or weighted, refitted when labels have come, overruled by adjudicators."""
 
-import pytest
+from datetime import timedelta
+from typing import Any
 
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.utils import timezone
+
+from genrm_engine.evaluation import consensus as engine
 from labeling import jobs
-from labeling.models import Consensus, ConsensusFit, Pair, Project
-from labeling.services import consensus, housekeeping
+from labeling.models import Consensus, ConsensusFit, Flag, Pair, Project
+from labeling.services import consensus, flags, housekeeping
 from tests.conftest import Sent
-from tests.factories import LabelFactory, PairFactory
+from tests.factories import LabelFactory, PairFactory, ProjectFactory
 
 Method = Consensus.Method
 WEIGHED = Project.ConsensusMethod.DAWID_SKENE
@@ -88,3 +95,83 @@ def test_an_ambiguous_pair_has_no_verdict_whatever_people_said(project: Project)
     found = consensus.refresh(pair)
     assert found is not None
     assert (found.method, found.labels) == (Method.AMBIGUOUS, 2)
+
+
+def test_a_fit_that_was_refused_is_tried_again_with_more_labels_only(project: Project) -> None:
+    Project.objects.update(consensus_method=WEIGHED)
+    project.refresh_from_db()
+    for _ in range(30):
+        vote(PairFactory.create(project=project), ann="a")
+    assert consensus.fit_is_due(project)
+    consensus.refit(project)
+    assert not consensus.fit_is_due(project)
+    vote(PairFactory.create(project=project), ann="a", ben="a")
+    assert consensus.fit_is_due(project)
+
+
+def test_what_a_refit_changes_is_as_new_as_the_refit(crowd: Project) -> None:
+    housekeeping.refresh_pairs(list(Pair.objects.values_list("pk", flat=True)))
+    long_ago = timezone.now() - timedelta(days=3)
+    Consensus.objects.update(updated_at=long_ago)
+    changed = consensus.refit(crowd)
+    assert changed == Consensus.objects.filter(updated_at__gt=long_ago).count() == 40
+
+
+def test_a_vote_that_comes_during_the_fit_counts(crowd: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = PairFactory.create(project=crowd)
+    vote(pair, ben="a")
+    consensus.refresh(pair)
+    fit = engine.fit
+
+    def fit_slowly(labels: Any) -> Any:
+        vote(pair, ann="b", dov="b")
+        consensus.refresh(pair)
+        return fit(labels)
+
+    monkeypatch.setattr(engine, "fit", fit_slowly)
+    consensus.refit(crowd)
+    found = Consensus.objects.get(pair=pair)
+    assert (found.choice, found.labels, found.method) == ("b", 3, Method.DAWID_SKENE)
+
+
+def test_what_is_settled_during_a_refit_stands(crowd: Project, dora: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    housekeeping.refresh_pairs(list(Pair.objects.values_list("pk", flat=True)))
+    pair = Pair.objects.earliest("pk")
+    Flag.objects.get_or_create(pair=pair, kind=Flag.Kind.REPORTED)
+    posterior = engine.posterior
+
+    def settled_meanwhile(*arguments: Any) -> Any:
+        if not Consensus.objects.filter(method=Method.ADJUDICATED).exists():
+            flags.settle(pair, by=dora, choice="tie", reason="")
+        return posterior(*arguments)
+
+    monkeypatch.setattr(engine, "posterior", settled_meanwhile)
+    consensus.refit(crowd)
+    found = Consensus.objects.get(pair=pair)
+    assert (found.choice, found.method) == ("tie", Method.ADJUDICATED)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nobody_waits_while_a_fit_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting: list[bool] = []
+    monkeypatch.setattr(engine, "fit", lambda _labels: waiting.append(connection.in_atomic_block))
+    consensus.refit(ProjectFactory.create(consensus_method=WEIGHED))
+    assert waiting == [False]
+
+
+@pytest.mark.parametrize(
+    ("choices", "choice"),
+    [
+        ("a", "a"),
+        ("a a b", "a"),
+        ("a b", "tie"),
+        ("a tie", "tie"),
+        ("a a tie both_bad", "tie"),
+        ("a a b tie both_bad", "tie"),
+        ("a a a tie both_bad", "a"),
+        ("both_bad both_bad a", "both_bad"),
+        ("b b tie", "b"),
+    ],
+)
+def test_a_response_leads_where_more_prefer_it_than_find_neither_better(choices: str, choice: str) -> None:
+    assert consensus.majority(choices.split())[0] == choice

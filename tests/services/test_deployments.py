@@ -261,7 +261,10 @@ def test_the_reason_stands_when_the_overruled_version_returns_and_goes_when_the_
 def test_where_the_gate_said_yes_no_reason_is_asked_for_or_kept(
     champion: Deployment, rival: JudgeVersion, alice: User
 ) -> None:
-    waiting = DeploymentFactory.create(project=champion.project, judge=rival, state="shadow", gate=YES)
+    compared = [champion.judge_id]
+    waiting = DeploymentFactory.create(
+        project=champion.project, judge=rival, state="shadow", gate=YES, weighed_of=compared
+    )
     crowned = deployments.crown(waiting, by=alice, because="as it says")
     assert (crowned.overruled_because, crowned.overruled_by) == ("", None)
 
@@ -317,6 +320,38 @@ def test_what_follows_a_promotion_is_asked_for_on_commit(
     assert (jobs.REFRESH_PROJECT, {"project_id": project.pk}) in sent
     assert (jobs.JUDGE, {}) in sent
     assert JudgingRequest.objects.filter(judge=rival, method="score").count() == 2
+
+
+def test_the_sweep_makes_up_for_a_message_that_was_lost(
+    reign: Project, champion: Deployment, rival: JudgeVersion, alice: User, sent: Sent
+) -> None:
+    """A change of reign whose job never came: the broker was away."""
+    before = standing(reign)
+    promoted(reign, rival)
+    deployments.roll_back(reign, by=alice)
+    refresh = (jobs.REFRESH_PROJECT, {"project_id": reign.pk})
+    sent.clear()
+    housekeeping.sweep()
+    assert refresh not in sent, "the job may still be on its way"
+    Deployment.objects.filter(pk=champion.pk).update(follow_up=timezone.now() - deployments.FOLLOW_UP_AFTER)
+    for _ in range(2):
+        housekeeping.sweep()
+    assert sent.count(refresh) == 1, "and is not sent at every sweep"
+    housekeeping.refresh_project(reign.pk)
+    assert standing(reign) == before
+    assert Deployment.objects.get(pk=champion.pk).follow_up is None
+
+
+def test_what_a_later_reign_waits_for_is_not_ticked_off_by_a_former_one(
+    champion: Deployment, rival: JudgeVersion, alice: User
+) -> None:
+    promoted(champion.project, rival)
+    former = judging.champion_of(champion.project)
+    assert former is not None
+    deployments.roll_back(champion.project, by=alice)
+    deployments.roll_back(champion.project, by=alice)
+    deployments.followed_up(former)
+    assert Deployment.objects.get(judge=rival).follow_up is not None
 
 
 def test_the_judgements_of_the_former_judge_stay(reign: Project, champion: Deployment, rival: JudgeVersion) -> None:
@@ -379,3 +414,23 @@ def test_of_two_roll_backs_at_the_same_moment_one_happens() -> None:
     champion = judging.champion_of(project)
     assert champion is not None
     assert champion.judge == first.judge
+
+
+# The first judge
+
+
+def test_the_first_judge_is_made_once(db: None) -> None:
+    first = deployments.first_judge(backend="transformers", model="org/judge")
+    assert (first.name, first.weights, first.trainable) == ("judge", "org/judge", True)
+    assert deployments.first_judge(backend="transformers", model="org/judge") == first
+
+
+def test_a_connected_judge_of_the_same_name_is_not_taken_for_the_first_one(db: None) -> None:
+    theirs = JudgeVersionFactory.create(name="judge", backend="openai", base_model="org/judge", weights="")
+    JudgeVersionFactory.create(name="judge-2", backend="transformers", base_model="other/judge", weights="other/judge")
+    first = deployments.first_judge(backend="transformers", model="org/judge")
+    assert first != theirs
+    assert (first.name, first.backend, first.base_model) == ("judge-3", "transformers", "org/judge")
+    assert deployments.first_judge(backend="transformers", model="org/judge") == first
+    long = deployments.first_judge(backend="scripted", model="scripted:" + "x" * 200)
+    assert len(long.name) == 100

@@ -1,5 +1,7 @@
 """Which labels leave, and in which form: sources, verdicts, ties, shapes, increments."""
 
+import io
+import json
 import math
 from datetime import timedelta
 from typing import Any
@@ -23,6 +25,7 @@ from labeling.models import (
 )
 from labeling.services import exports
 from labeling.services.consensus import refresh
+from labeling.services.imports import import_file
 from labeling.services.labels import commit_label, undo
 from tests.factories import (
     ClaimFactory,
@@ -71,6 +74,14 @@ def test_blind_leaves_out_assisted_labels_and_adjudications(project: Project, do
     labelled(project, "b", source="adjudication", annotator=dora, external_annotator="")
     assert [row["choice"] for row in rows(project)] == ["a", "b", "b"]
     assert [row["choice"] for row in rows(project, blind=True)] == ["a"]
+
+
+def test_blind_final_verdicts_are_those_that_the_judge_did_not_change(project: Project) -> None:
+    labelled(project, "a", final_choice="b")
+    labelled(project, "b")
+    assert [row["provenance"]["blind"] for row in rows(project, verdict="final")] == [False, True]
+    assert [row["choice"] for row in rows(project, verdict="final", blind=True)] == ["b"]
+    assert [row["choice"] for row in rows(project, blind=True)] == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -136,6 +147,15 @@ def test_margins_are_peoples_strength_or_log_odds(project: Project) -> None:
     assert first["margin"] == pytest.approx(math.log(99))
     assert second["margin"] == pytest.approx(math.log(2))
     assert (second["score_chosen"], second["score_rejected"]) == (pytest.approx(2 / 3), pytest.approx(1 / 3))
+
+
+def test_the_strength_of_the_first_verdict_is_not_that_of_another_one(project: Project) -> None:
+    labelled(project, "a", final_choice="b", strength=2)
+    labelled(project, "a", strength=2)
+    for verdict, margins in (("first", [2.0, 2.0]), ("final", [1.0, 2.0])):
+        assert [row["margin"] for row in rows(project, shape="reward", verdict=verdict)] == margins
+    given = [row["provenance"]["strength"] for row in rows(project, profile="full", verdict="final")]
+    assert given == [None, 2]
 
 
 def test_kto_sft_and_prompts(project: Project) -> None:
@@ -241,6 +261,20 @@ def test_what_an_adjudicator_called_ambiguous_teaches_nothing(project: Project) 
     for source in ("consensus", "hybrid"):
         assert [row["provenance"]["method"] for row in rows(project, source=source)] == ["ambiguous"]
         assert rows(project, source=source, profile="strict", ties="soft") == []
+    assert rows(project, source="human", profile="strict") == []
+    assert [row["choice"] for row in rows(project, source="human")] == ["a"]
+
+
+def test_an_increment_brings_the_labels_of_a_pair_that_is_ambiguous_no_more(project: Project) -> None:
+    [label] = labelled(project, "a")
+    Pair.objects.update(ambiguous=True)
+    grow_old()
+    since = cursor(project, profile="strict")
+    Pair.objects.update(ambiguous=False)
+    assert rows(project, profile="strict", since=since) == []
+    label.pair.refresh_from_db()
+    refresh(label.pair)
+    assert len(rows(project, profile="strict", since=since)) == 1
 
 
 @pytest.mark.parametrize(
@@ -275,7 +309,7 @@ def cursor(project: Project, **options: Any) -> str:
 def grow_old(**fields: str) -> None:
     """Everything so far happened an hour ago."""
     before = timezone.now() - timedelta(hours=1)
-    Label.objects.update(created_at=before)
+    Label.objects.update(created_at=before, stored_at=before)
     Judgement.objects.update(created_at=before)
     Consensus.objects.update(updated_at=before)
 
@@ -296,13 +330,36 @@ def test_increments_bring_new_and_revised_labels(project: Project, bob: User) ->
     assert LabelRevision.objects.filter(label=label).count() == 2
 
 
+def test_an_increment_brings_what_was_imported_meanwhile_whatever_its_own_time(project: Project) -> None:
+    since = cursor(project)
+    label = {"annotator": "ada", "choice": "b", "created_at": "2020-01-01T00:00:00+00:00"}
+    row = {"prompt": "A colour?", "response_a": "Blue.", "response_b": "Nine.", "labels": [label]}
+    import_file(project, file=io.BytesIO(json.dumps(row).encode()), filename="a.jsonl")
+    [found] = rows(project, since=since)
+    assert found["provenance"]["created_at"] == label["created_at"]
+
+
+def test_an_increment_brings_the_judges_label_that_an_undo_brings_back(alone: Deployment, bob: User) -> None:
+    claim = ClaimFactory.create(pair__project=alone.project, annotator=bob)
+    JudgementFactory.create(pair=claim.pair, judge=alone.judge, p_a=0.95)
+    commit_label(claim, choice="right")
+    refresh(claim.pair)
+    grow_old()
+    since = cursor(alone.project, source="hybrid")
+    assert rows(alone.project, source="hybrid", since=since) == []
+    undo(alone.project, annotator=bob)
+    refresh(claim.pair)
+    [row] = rows(alone.project, source="hybrid", since=since)
+    assert (row["choice"], row["provenance"]["method"]) == ("a", "judge")
+
+
 def test_an_increment_looks_back_to_the_beginning_of_an_import(project: Project) -> None:
     began = timezone.now() - timedelta(minutes=50)
     batch = ImportBatch.objects.create(project=project, filename="big", sha256="1", state="running")
     ImportBatch.objects.update(created_at=began)
     since = cursor(project)
     [label] = labelled(project, "a")  # written early in the import's transaction, readable only at its end
-    Label.objects.update(created_at=began + timedelta(minutes=1))
+    Label.objects.update(stored_at=began + timedelta(minutes=1))
     batch.delete()
     assert [row["id"] for row in rows(project, since=since)] == [label.pair.external_id]
     assert rows(project, since=cursor(project)) == []

@@ -229,6 +229,16 @@ def test_the_majority_leads_and_equals_tie(choices: list[str], expected: tuple[s
     assert majority(choices) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("groups", "trusted"), [(4, False), (5, True)])
+def test_trust_takes_several_independent_prompts(champion: Deployment, groups: int, trusted: bool) -> None:
+    """Of one prompt, resampling whole prompts shows no error at all."""
+    for number in range(30):
+        pair = PairFactory.create(project=champion.project, part="gate", group_key=f"g{number % groups}")
+        LabelFactory.create(pair=pair, choice="a")
+        JudgementFactory.create(pair=pair, judge=champion.judge, p_a=0.9)
+    assert trust.measure(champion) is trusted
+
+
 @pytest.mark.parametrize(("right", "consistent", "trusted"), [(1.0, 1.0, True), (1.0, 0.2, False), (0.5, 1.0, False)])
 def test_trust_needs_accuracy_and_consistency_on_the_holdout(
     champion: Deployment, right: float, consistent: float, trusted: bool

@@ -21,7 +21,9 @@ from labeling.errors import ImportRefused
 from labeling.models import ImportBatch, JudgingRequest, Label, Pair, Project
 from labeling.readers.jsons import BadJson, parse_object
 from labeling.services.imports import import_file
-from labeling.services.rows import to_row
+from labeling.services.mapping import FIELDS as MAPPED
+from labeling.services.mapping import mapped
+from labeling.services.rows import Row, to_row
 from labeling.services.texts import BadRow
 
 PAIR: dict[str, Any] = {"id": "p1", "prompt": "Why?", "response_a": "Because.", "response_b": "Why not?"}
@@ -100,6 +102,25 @@ def test_a_bad_line_is_rejected_by_name_and_the_others_are_taken(project: Projec
     batch = load(project, row, {**PAIR, "id": "good", "prompt": "Who?"})
     assert (batch.imported, batch.rejected) == (1, 1)
     assert reason in reasons(batch)[1]
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "reason"),
+    [
+        (b'{"\\ud800": 1, "\\ud800": 2}', "a.jsonl", "?: given twice"),
+        (b'{"\\u0000": 1, "\\u0000": 2}', "a.jsonl", "�: given twice"),
+        (b"a\x00,prompt\n\xe9,Why?\n", "a.csv", "a�: not UTF-8"),
+        (b'{"a\\u0001": 1}', "a.jsonl", "prompt: missing; the row's fields are: a\x01"),
+    ],
+)
+def test_a_reason_that_quotes_what_no_database_takes_can_be_kept(
+    project: Project, content: bytes, name: str, reason: str
+) -> None:
+    batch = import_file(project, file=io.BytesIO(content), filename=name)
+    line = batch.rejected_lines.get()
+    assert line.reason.startswith(reason)
+    assert "\x00" not in line.field + line.reason
+    line.field.encode()
 
 
 def test_trl_explicit_and_implicit_rows(project: Project) -> None:
@@ -201,6 +222,7 @@ FIELDS = (
     *("data", "annotations", "fields", "responses", "best.responses", "best.responses.users", "best", "text1"),
     *("text2", "weight", "p_a", "model_a", "model_b"),
 )
+ODD = st.sampled_from([10**400, -(10**400), 1.0, "1.0", "-1", "  ", [], {}])
 VALUES = st.recursive(
     st.none()
     | st.booleans()
@@ -232,24 +254,59 @@ VALUES = st.recursive(
     ),
     max_leaves=6,
 )
+SAID = ("annotator", "final_choice", "strength", "criteria", "highlights", "comment", "seconds", "created_at")
+CHOSEN = {"prompt": "Why?", "chosen": "x", "rejected": "y"}
+NAMES = st.lists(st.sampled_from(["bob", " bob", "x" * 150 + "a", "x" * 150 + "b"]), max_size=3)
+
+
+def with_odd(names: tuple[str, ...]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.dictionaries(st.sampled_from(names), ODD | VALUES, max_size=3)
+
+
+WHOLE: st.SearchStrategy[dict[str, Any]] = (
+    st.just({})
+    | with_odd(SAID).map(lambda odd: {**PAIR, "labels": [{"annotator": "ada", "choice": "a", **odd}]})
+    | with_odd(SAID).map(lambda odd: {**PAIR, "choice": "a", "provenance": {"annotator": "ada", **odd}})
+    | with_odd(("preference", "overall_preference", "weight")).map(lambda odd: {**PAIR, **odd})
+    | with_odd(("score_chosen", "score_rejected", "weight")).map(lambda odd: {**CHOSEN, **odd})
+    | NAMES.map(lambda names: [{"value": "text1", "user_id": name} for name in names]).map(
+        lambda said: {"fields": {"prompt": "Why?", "text1": "x", "text2": "y"}, "responses": {"best": said}}
+    )
+)
+"""Rows that are right but for a value or two."""
+SIDES = [{"response_a": "left", "response_b": "right"}, {"chosen": "left", "rejected": "right"}]
+COLUMNS = st.sampled_from(["one", "two", "best", "who", "other"])
+OTHERS = st.sampled_from(sorted(MAPPED.keys() - {"prompt", *SIDES[0], *SIDES[1]}))
 
 
 @hypothesis_settings(suppress_health_check=[HealthCheck.too_slow], max_examples=600, deadline=None)
-@given(st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=9), st.sampled_from(["", *FORMATS]))
+@given(WHOLE, st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=9), st.just("") | st.sampled_from(FORMATS))
 def test_any_object_in_any_layout_gives_a_row_that_every_database_takes_or_a_reason(
-    raw: dict[str, Any], layout: str
+    whole: dict[str, Any], odd: dict[str, Any], layout: str
 ) -> None:
-    try:
-        row = to_row(raw, layout or None)
-    except BadRow as error:
-        assert str(error)  # noqa: PT017  both ends are right
-        return
+    with suppress(BadRow):
+        check_that_every_database_takes(to_row({**whole, **odd}, layout or None))
+
+
+@hypothesis_settings(suppress_health_check=[HealthCheck.too_slow], max_examples=300, deadline=None)
+@given(st.dictionaries(COLUMNS, ODD | VALUES, max_size=5), st.dictionaries(OTHERS, COLUMNS), st.sampled_from(SIDES))
+def test_any_object_read_by_named_columns_gives_a_row_or_a_reason(
+    odd: dict[str, Any], named: dict[str, str], sides: dict[str, str]
+) -> None:
+    raw = {"q": "Why?", "left": "x", "right": "y", **odd}
+    with suppress(BadRow):
+        check_that_every_database_takes(mapped(raw, {"prompt": "q", **named, **sides}))
+
+
+def check_that_every_database_takes(row: Row) -> None:
     kept = [row.external_id, row.response_a, row.group_key, row.model_a, json.dumps(row.meta, allow_nan=False)]
     kept += [part for label in row.labels for part in (label.annotator, label.comment)]
     assert "\x00" not in "".join([*kept, *(one["content"] for one in row.prompt)])
     "".join(kept).encode()
     assert len(row.external_id) <= 200
     assert all(1 <= len(label.annotator) <= 150 for label in row.labels)
+    assert len({label.annotator for label in row.labels}) == len(row.labels)
+    assert all(label.strength in (None, 1, 2) for label in row.labels)
 
 
 def test_the_demo_file_is_taken_whole(project: Project) -> None:

@@ -8,7 +8,18 @@ from genrm_engine import types as engine
 from genrm_engine.evaluation import bias, metrics, planner
 from genrm_engine.evaluation.agreement import Figure
 from genrm_engine.evaluation.prediction_powered import powered_mean
-from labeling.models import Consensus, Deployment, Judgement, JudgeVersion, JudgingRequest, Pair, Project, TrainingRun
+from labeling.models import (
+    Consensus,
+    Deployment,
+    ImportBatch,
+    Judgement,
+    JudgeVersion,
+    JudgingRequest,
+    Pair,
+    Project,
+    TrainedPair,
+    TrainingRun,
+)
 from labeling.services import datasets, judge_report, trust, win_rates
 from tests.factories import DeploymentFactory, JudgementFactory, JudgeVersionFactory, LabelFactory, PairFactory
 
@@ -141,9 +152,27 @@ def test_the_learning_curve_is_that_of_the_project_s_versions(champion: Deployme
     assert found.accuracy is not None
 
 
+def test_a_version_has_learnt_what_its_whole_line_was_trained_on(champion: Deployment) -> None:
+    """A run from the champion trains on what is new to it; one from the base on everything."""
+    project, base = champion.project, champion.judge
+    pairs = PairFactory.create_batch(52, project=project)
+    first = trained(project, base, 40, (0.55, 0.62))
+    second = trained(project, first, 12, (0.62, 0.64))
+    from_base = trained(project, base, 52, (0.55, 0.66))
+    for judge, new in ((first, pairs[:40]), (second, pairs[40:]), (from_base, pairs)):
+        run = TrainingRun.objects.get(candidate=judge)
+        TrainedPair.objects.bulk_create([TrainedPair(run=run, pair=pair) for pair in new])
+    elsewhere = trained(DeploymentFactory.create().project, second, 1, (0.1, 0.2))
+    TrainedPair.objects.create(run=TrainingRun.objects.get(candidate=elsewhere), pair=PairFactory.create())
+    learnt = {one.accuracy: one.labels for one in judge_report.history_of(project)}
+    assert learnt == {0.55: 0, 0.62: 40, 0.64: 52, 0.66: 52}
+    assert datasets.learnt_by(project)[second.pk] == len(datasets.trained_by(second, project))
+
+
 @pytest.fixture
-def compared(champion: Deployment) -> list[Pair]:
+def compared(champion: Deployment, monkeypatch: pytest.MonkeyPatch) -> list[Pair]:
     """Forty pairs of "new" against "old": every second one is an audit pair, six of those are labelled by people."""
+    monkeypatch.setattr(win_rates, "LEAST_GROUPS", 2)
     pairs = []
     for number in range(40):
         pair = PairFactory.create(
@@ -167,7 +196,8 @@ def expected(pairs: list[Pair], champion: Deployment, *, temperature: float = 1.
 
 def same(found: object, wanted: object) -> None:
     one, other = ({name: getattr(each, name) for name in WANTED} for each in (found, wanted))
-    assert one == pytest.approx(other)
+    bounds = {name: min(1.0, max(0.0, other[name])) for name in WANTED if "low" in name or "high" in name}
+    assert one == pytest.approx({**other, **bounds})
 
 
 WANTED = ("n", "items", "estimate", "low", "high", "power", "classical", "classical_low", "classical_high")
@@ -205,6 +235,24 @@ def test_after_training_only_audit_pairs_are_predicted(
     assert line.found is not None
     assert (line.found.n, line.found.items) == (6, 20)
     same(line.found, expected([pair for pair in compared if pair.audit], champion))
+
+
+@pytest.mark.parametrize("learnt", [False, True])
+def test_groups_that_joined_the_gate_count_for_the_win_rates_as_before(
+    champion: Deployment, compared: list[Pair], learnt: bool
+) -> None:
+    """Two audit pairs join: one labelled, one not, each beside a pair that is not of the audit."""
+    for one, beside in ((compared[0], compared[13]), (compared[20], compared[15])):
+        Pair.objects.filter(pk__in=(one.pk, beside.pk)).update(group_key=one.group_key)
+    if learnt:
+        Deployment.objects.update(judge=trained(champion.project, champion.judge, 50, (0.6, 0.6)))
+        Judgement.objects.update(judge=Deployment.objects.get().judge)
+    before = win_rates.win_rates(champion.project)
+    joined = (compared[0].group_key, compared[20].group_key)
+    assert Pair.objects.filter(group_key__in=joined).update(part="gate") == 4
+    assert win_rates.win_rates(champion.project) == before
+    assert before[0].found is not None
+    assert (before[0].found.n, before[0].found.items) == (6, 20 if learnt else 39)
 
 
 def test_a_run_of_another_project_or_line_changes_nothing(champion: Deployment, compared: list[Pair]) -> None:
@@ -245,6 +293,33 @@ def test_labels_that_showed_the_judge_or_were_routed_count_for_nothing(
     assert line.found.n == 6
 
 
+def test_labels_of_one_import_do_not_stand_for_another(champion: Deployment, compared: list[Pair]) -> None:
+    """Of the second import few audit pairs are labelled, of the third none: each label stands for its own import."""
+    batches = [
+        ImportBatch.objects.create(project=champion.project, filename=name, sha256=name, state="done") for name in "abc"
+    ]
+    for number, pair in enumerate(compared):
+        Pair.objects.filter(pk=pair.pk).update(batch=batches[0 if number < 8 else 1 if number < 24 else 2])
+    line = next(line for line in win_rates.win_rates(champion.project) if line.model == "new")
+    assert line.found is not None
+    assert (line.found.n, line.found.items, line.left_out) == (6, 24, 15)
+    wins = {"a": 1.0, "b": 0.0, "tie": 0.5, "both_bad": 0.5}
+    means = [
+        [wins[pair.labels.get().choice] for pair in compared[start:end] if pair.audit and pair.labels.exists()]
+        for start, end in ((0, 8), (8, 24))
+    ]
+    by_import = [sum(found) / len(found) for found in means]
+    assert line.found.classical == pytest.approx((8 * by_import[0] + 16 * by_import[1]) / 24)
+
+
+def test_a_win_rate_takes_ten_independent_prompts(
+    champion: Deployment, compared: list[Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(win_rates, "LEAST_GROUPS", 10)
+    line = win_rates.win_rates(champion.project)[0]
+    assert (line.found, line.missing) == (None, "human labels are needed in at least 10 groups, not 6")
+
+
 def test_what_is_missing_is_said(champion: Deployment, compared: list[Pair]) -> None:
     for pair in compared:
         pair.labels.all().delete()
@@ -256,6 +331,21 @@ def test_what_is_missing_is_said(champion: Deployment, compared: list[Pair]) -> 
     assert win_rates.win_rates(champion.project) == []
 
 
+def test_the_learning_curve_is_of_one_line(champion: Deployment) -> None:
+    """A judge from elsewhere, measured here while it reigned, is no version that learnt nothing."""
+    stranger = DeploymentFactory.create(project=champion.project, state="retired", measured=measured_as(0.9))
+    Deployment.objects.filter(pk=champion.pk).update(measured=measured_as(0.6))
+    found = judge_report.history_of(champion.project)
+    assert [version.accuracy for version in found] == [0.6]
+    Deployment.objects.filter(pk=champion.pk).update(state="retired")
+    Deployment.objects.filter(pk=stranger.pk).update(state="champion")
+    assert [version.accuracy for version in judge_report.history_of(champion.project)] == [0.9]
+
+
+def measured_as(accuracy: float) -> dict[str, float]:
+    return {"n": 40, "accuracy": accuracy, "accuracy_low": accuracy - 0.1, "accuracy_high": accuracy + 0.1}
+
+
 def test_the_digest_sees_every_judgement(held: judge_report.Held) -> None:
-    other = replace(held, judged=[replace(held.judged[0], consistent=not held.judged[0].consistent), *held.judged[1:]])
+    other = replace(held, said=[replace(held.said[0], consistent=not held.said[0].consistent), *held.said[1:]])
     assert judge_report.report_of(other).figures.consistency != judge_report.report_of(held).figures.consistency

@@ -42,6 +42,14 @@ def test_a_project_that_wants_no_rationales_is_only_scored(champion: Deployment)
     assert JudgingRequest.objects.get().method == "score"
 
 
+def test_a_judge_that_counts_by_its_rationales_is_asked_for_them(champion: Deployment) -> None:
+    Project.objects.update(samples_per_order=0)
+    Deployment.objects.update(counts="cot")
+    PairFactory.create(project=champion.project)
+    judging.request_project(Project.objects.get())
+    assert set(JudgingRequest.objects.values_list("method", flat=True)) == {"score", "cot"}
+
+
 def test_a_person_waiting_comes_first_then_new_scores_then_new_rationales_then_the_rest(champion: Deployment) -> None:
     seen, *_new, watched = PairFactory.create_batch(4, project=champion.project)
     JudgementFactory.create(pair=seen, judge=JudgeVersionFactory.create())
@@ -75,7 +83,7 @@ def test_storing_twice_leaves_the_first_judgement_alone(champion: Deployment) ->
     assert not JudgingRequest.objects.filter(method="score").exists()
 
 
-def test_a_failing_chunk_waits_again_and_fails_for_good_after_five_attempts(champion: Deployment) -> None:
+def test_a_failing_chunk_waits_again_and_fails_after_five_attempts(champion: Deployment) -> None:
     PairFactory.create(project=champion.project)
     judging.request_project(champion.project)
     JudgingRequest.objects.filter(method="cot").delete()
@@ -86,6 +94,46 @@ def test_a_failing_chunk_waits_again_and_fails_for_good_after_five_attempts(cham
     assert judging.lease_chunk() == []
     assert JudgingRequest.objects.get().state == "failed"
     assert JudgingRequest.objects.get().error == "out of memory"
+
+
+def test_what_failed_is_tried_again_after_longer_and_longer_waits_behind_everything_else(champion: Deployment) -> None:
+    """A server was away, or a key had run out."""
+    failed = PairFactory.create(project=champion.project)
+    judging.request_project(champion.project)
+    JudgingRequest.objects.filter(method="cot").delete()
+    waits = []
+    for _ in range(12):
+        judging.give_back(judging.lease_chunk(), error="401", permanent=True)
+        request = JudgingRequest.objects.get()
+        assert request.leased_until is not None
+        waits.append(round((request.leased_until - timezone.now()).total_seconds()))
+        assert judging.retry_failed() == 0, "not yet"
+        JudgingRequest.objects.update(leased_until=timezone.now())
+        judging.retry_failed()
+    assert waits == sorted(waits)
+    assert waits[0] == 120
+    assert waits[-1] == judging.LONGEST_WAIT.total_seconds()
+    PairFactory.create(project=champion.project)
+    judging.request_project(champion.project)
+    order = []
+    while chunk := judging.lease_chunk():
+        order += [(request.pair_id, request.priority) for request in chunk]
+    assert order[-1] == (failed.pk, Priority.SHADOW)
+
+
+def test_a_pair_that_failed_is_tried_alone(champion: Deployment) -> None:
+    PairFactory.create_batch(3, project=champion.project)
+    judging.request_project(champion.project)
+    JudgingRequest.objects.filter(method="cot").delete()
+    chunk = judging.lease_chunk()
+    judging.give_back(chunk, error="one of them is odd")
+    PairFactory.create(project=champion.project)
+    judging.request_project(champion.project)
+    JudgingRequest.objects.filter(method="cot").delete()
+    sizes = []
+    while chunk := judging.lease_chunk():
+        sizes.append((len(chunk), bool(chunk[0].error)))
+    assert sizes == [(1, True)] * 3 + [(1, False)]
 
 
 def test_the_sweep_brings_back_a_silent_workers_chunk_and_sends_the_job(champion: Deployment, sent: Sent) -> None:

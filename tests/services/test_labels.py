@@ -99,6 +99,24 @@ def test_undo_after_the_reveal_never_overwrites_the_blind_verdict(revealed: Labe
     assert LabelRevision.objects.latest("pk").blind is False
 
 
+def test_what_is_given_after_the_reveal_is_no_blind_evidence(
+    claim: Claim, champion: Deployment, project: Project, bob: User
+) -> None:
+    JudgementFactory.create(pair=claim.pair, judge=champion.judge, p_a=0.1)
+    passage = {"side": "left", "start": 0, "end": 5, "quote": "A fox"}
+    blind = labels.Given(criteria={"Tone": "left"}, highlights=[passage], comment="livelier", seconds=30)
+    label = labels.commit_label(claim, choice="left", strength=2, given=blind)
+    reveal(label)
+    label.refresh_from_db()
+    labels.undo(project, annotator=bob)
+    later = labels.Given(criteria={"Tone": "right"}, comment="I had misread it", seconds=1)
+    again = labels.commit_label(Claim.objects.get(), choice="right", strength=1, given=later)
+    again.refresh_from_db()
+    assert (again.final_choice, again.withdrawn, again.comment) == ("b", False, "I had misread it")
+    for evidence in ("choice", "strength", "criteria", "highlights", "seconds", "too_fast", "blind"):
+        assert getattr(again, evidence) == getattr(label, evidence)
+
+
 def test_undo_goes_back_step_by_step_and_then_says_so(project: Project, bob: User) -> None:
     first, second = ClaimFactory.create_batch(2, pair__project=project, annotator=bob)
     labels.commit_label(first, choice="left")

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from genrm_engine.errors import EngineError
 from labeling import jobs
 from labeling.models import (
     Consensus,
     Deployment,
+    Judgement,
     JudgeVersion,
     Label,
     Pair,
@@ -21,18 +23,18 @@ from labeling.models import (
 from labeling.services import datasets, deployments, housekeeping, training
 from labeling.services.datasets import LabelledRow
 from tests.conftest import Sent
-from tests.factories import DeploymentFactory, JudgementFactory, JudgeVersionFactory, LabelFactory, PairFactory
+from tests.factories import (
+    DeploymentFactory,
+    JudgementFactory,
+    JudgeVersionFactory,
+    LabelFactory,
+    PairFactory,
+    labelled,
+)
 from workers import run as runs
 from workers.engine_process import Ended
 
 State = TrainingRun.State
-
-
-def labelled(project: Project, count: int, **fields: object) -> list[Pair]:
-    pairs = PairFactory.create_batch(count, project=project, **fields)
-    for pair in pairs:
-        LabelFactory.create(pair=pair)
-    return pairs
 
 
 @pytest.fixture
@@ -209,7 +211,6 @@ def test_only_untouched_audit_groups_join_the_gate(ready: Project, audited: dict
     assert parts(audited) == {"untouched": "gate", "beside": "gate", "teaching": "", "taught": "", "unlabelled": ""}
     assert set(numbers(datasets.training_rows(ready))) == before, "nothing that teaches is taken away"
     assert audited["untouched"].pk in numbers(datasets.holdout_rows(ready))
-    assert audited["untouched"].pk in numbers(datasets.audit_rows(ready)), "it counts for the win rates as before"
     assert datasets.refresh_gate(ready) == 0
 
 
@@ -343,3 +344,54 @@ def test_a_candidate_that_beat_a_judge_which_reigns_no_longer_is_kept_for_the_re
     assert f"{other} reigns by now" in run.message
     assert run.gate["promote"] is False
     assert Deployment.objects.get(judge=run.candidate).state == "rejected"
+
+
+class NeverReasons(Engine):
+    """Stands in for the engine where the champion is a reward model: it cannot be asked for rationales."""
+
+    def __call__(self, arguments: list[str], *, out: Path, **other: Any) -> Ended:
+        if out.name == "champion" and arguments[arguments.index("--method") + 1] == "cot":
+            return Ended(2, "this judge writes nothing")
+        return super().__call__(arguments, out=out, **other)
+
+
+def test_the_champion_is_measured_as_it_reigns_and_the_candidate_as_it_would(
+    ready: Project, champion: Deployment, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reward_model = JudgeVersionFactory.create(method="bradley-terry", parent=champion.judge)
+    deployments.promote(ready, reward_model, counts="score", gate={}, by=None)
+    run = executed(training.request_run(ready, method="star-dpo", trigger="button"), NeverReasons(), monkeypatch)
+    assert (run.state, run.origin) == (State.PROMOTED, champion.judge), run.error
+    said = set(Judgement.objects.values_list("judge", "method"))
+    assert said == {(reward_model.pk, "score"), (reigning(ready).pk, "cot")}
+
+
+def test_a_run_that_is_cancelled_at_the_last_moment_promotes_nobody(
+    ready: Project, judge: JudgeVersion, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = training.request_run(ready, method="genrm", trigger="button")
+    reign = runs._reign
+
+    def cancelled(*arguments: Any) -> Any:
+        training.cancel_run(run, by=None)
+        return reign(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runs, "_reign", cancelled)
+        executed(run, Engine(), patched)
+    assert (run.state, reigning(ready)) == (State.CANCELLED, judge)
+    assert Deployment.objects.count() == 1
+
+
+@pytest.mark.parametrize("error", [EngineError("the weights are gone"), OSError(28, "No space left on device")])
+def test_what_goes_wrong_beside_the_engine_ends_the_run_too(
+    ready: Project, home: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(*_: Any) -> Any:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runs, "weights_sha256", fails)
+        run = executed(training.request_run(ready, method="genrm", trigger="button"), Engine(), patched)
+    assert run.state == State.FAILED
+    assert str(error) in run.error

@@ -16,9 +16,18 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from pyarrow import ipc, parquet
+from pyarrow import feather, ipc, parquet
 
-from labeling.readers import LONGEST_ROW, Raw, Unreadable, as_text, folder_identity, open_file, open_folder
+from labeling.readers import (
+    LONGEST_ROW,
+    Raw,
+    Unreadable,
+    as_text,
+    folder_identity,
+    open_file,
+    open_folder,
+)
+from labeling.readers.folders import data_files
 
 ROWS: list[dict[str, Any]] = [
     {"prompt": "Why?", "response_a": "Because, so.", "response_b": 'A "b"\nc', "id": "1"},
@@ -48,6 +57,12 @@ def as_arrow(rows: list[dict[str, Any]], *, file: bool) -> bytes:
     sink, whole = io.BytesIO(), pa.Table.from_pylist(rows)
     with (ipc.new_file if file else ipc.new_stream)(sink, whole.schema) as writer:
         writer.write_table(whole)
+    return sink.getvalue()
+
+
+def twice_named(write: Any) -> bytes:
+    sink = io.BytesIO()
+    write(pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"]), sink)
     return sink.getvalue()
 
 
@@ -106,6 +121,28 @@ def test_rows_of_a_table_are_counted_as_a_spreadsheet_does() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("before", "number"),
+    [(b"sep=;\n", 3), (b"\xef\xbb\xbfsep=;\r\n", 3), (b"\n \n", 4), (b"\r\nsep=;\n\n", 5)],
+)
+@pytest.mark.parametrize("name", ["rows.csv", "upload"])
+def test_blank_lines_and_the_separator_may_stand_before_the_header(before: bytes, number: int, name: str) -> None:
+    found = read(before + b'"a,1,2";b\nx;y\n1;2;3\n', name)
+    assert [raw.number for raw in found] == [number, number + 1]
+    assert (found[0].row, found[1].reason) == ({"a,1,2": "x", "b": "y"}, "3 cells, but the header has 2 columns")
+
+
+def test_a_separator_that_is_told_is_none_of_the_usual() -> None:
+    assert read(b"sep=:\na,1:b\nx:y\n", "rows.csv")[0].row == {"a,1": "x", "b": "y"}
+
+
+def test_an_empty_cell_is_left_out_but_a_prompt_is_known_to_be_missing() -> None:
+    assert [raw.row for raw in read(b"prompt,Question,id\n,,1\nx,,\n", "rows.csv")] == [
+        {"prompt": None, "Question": None, "id": "1"},
+        {"prompt": "x", "Question": None},
+    ]
+
+
 def test_cells_hold_text_numbers_conversations_or_json_as_their_column_says() -> None:
     talk = [{"role": "user", "content": "Hi"}]
     row = {"prompt": json.dumps(talk), "response_a": '{"a": 1}', "turn": "2", "score_chosen": "1.5", "labels": "[]"}
@@ -139,6 +176,14 @@ def test_cells_hold_text_numbers_conversations_or_json_as_their_column_says() ->
         (b'[{"a": 1}, nonsense]', "a.json", "Entry 2 is not JSON"),
         (b"[" * 100_000, "a.json", "nested too deeply"),
         (b'[{"a": "\xe9"}]', "a.json", "Latin-1"),
+        (b'[{"a": 1},\n {"a": 2}]\n{"a": 3}', "a.json", "ends with entry 2, and something else follows"),
+        (b"[\n]" + b" " * 300_000 + b"[]", "a.json", "ends with entry 0, and something else follows"),
+        (b'[{"a": 1} {"a": 2}]', "a.json", "no comma after entry 1"),
+        (b'[{"a": 1},, {"a": 2}]', "a.json", "Entry 2 is not JSON"),
+        (b'[{"a": 1},]', "a.json", "Entry 2 is not JSON"),
+        (b'[, {"a": 1}]', "a.json", "Entry 1 is not JSON"),
+        (twice_named(parquet.write_table), "a.parquet", "Two columns are called 'a'"),
+        (twice_named(feather.write_feather), "a.arrow", "Two columns are called 'a'"),
     ],
 )
 def test_a_file_that_cannot_be_read_says_why(content: bytes, name: str, says: str) -> None:
@@ -208,6 +253,46 @@ def test_tables_have_dates_missing_values_and_text_that_is_none() -> None:
     assert "not UTF-8" in found[1].reason
 
 
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
+def test_bytes_are_text_and_maps_are_objects(kind: pa.DataType) -> None:
+    maps = pa.array([[("ü", b"1")], [], [("a", b"1"), ("a", b"2")]], pa.map_(pa.string(), kind))
+    columns = {"said": pa.array(["日本".encode(), b"\xe9t\xe9", None], kind), "inner": maps}
+    sink = io.BytesIO()
+    with ipc.new_stream(sink, pa.schema([(name, column.type) for name, column in columns.items()])) as writer:
+        writer.write_table(pa.table(columns))
+    first, second, third = read(sink.getvalue())
+    assert first.row == {"said": "日本", "inner": {"ü": "1"}}
+    assert second.reason.startswith("said: not UTF-8 (byte 1): it looks like Latin-1")
+    assert "duplicate" in third.reason
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([0, 2**62], pa.timestamp("us")),
+        pa.array([0, 2**31 - 1], pa.date32()),
+        pa.array([0, 2**62], "duration[s]"),
+    ],
+    ids=["moment", "day", "span"],
+)
+def test_a_moment_that_python_does_not_have_costs_its_row(column: pa.Array) -> None:
+    sink = io.BytesIO()
+    with ipc.new_stream(sink, pa.schema({"when": column.type})) as writer:
+        writer.write_table(pa.table({"when": column}))
+    first, second = read(sink.getvalue())
+    assert first.row is not None
+    assert second.reason.startswith("cannot be read: ")
+
+
+def test_a_row_of_a_table_that_arrow_refuses_is_refused_in_its_words() -> None:
+    inner = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"])
+    sink = io.BytesIO()
+    feather.write_feather(pa.table({"a": inner}), sink)
+    [raw] = read(sink.getvalue())
+    assert "duplicate field names" in raw.reason
+    assert "UTF-8" not in raw.reason
+
+
 def test_a_folder_as_datasets_saves_it(tmp_path: Path) -> None:
     (tmp_path / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
     for split, rows in (("train", ROWS), ("test", ROWS[:1])):
@@ -243,6 +328,24 @@ def test_a_plain_folder_of_files_is_read_in_the_order_of_their_names(tmp_path: P
     empty.mkdir()
     with pytest.raises(Unreadable, match="no data files"):
         open_folder(empty)
+
+
+def test_a_split_of_a_plain_folder_is_a_whole_part_of_a_name(tmp_path: Path) -> None:
+    names = (
+        "latest-train.jsonl",
+        "test-00000-of-00001.jsonl",
+        "en/test/a.jsonl",
+        "contests/b.jsonl",
+        "my_test.jsonl.gz",
+    )
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(lines(ROWS))
+    found = [file.relative_to(tmp_path).as_posix() for file in data_files(tmp_path, "test")]
+    assert sorted(found) == ["en/test/a.jsonl", "my_test.jsonl.gz", "test-00000-of-00001.jsonl"]
+    assert [file.name for file in data_files(tmp_path, "train")] == ["latest-train.jsonl"]
+    with pytest.raises(Unreadable, match=r"no data files of a split 'tes\.'"):
+        data_files(tmp_path, "tes.")
 
 
 def test_a_row_can_always_be_kept_as_text() -> None:
@@ -338,3 +441,11 @@ def _write(path: Path, kind: str, count: int) -> None:
     else:
         with gzip.open(path, "wt", compresslevel=1) if kind.endswith("gz") else path.open("w") as out:
             out.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def test_a_mended_table_loses_the_apostrophes_that_guarded_it() -> None:
+    content = b"prompt,'=x,note,rejected_because\n'=1+1,''-2,'plain',why\n"
+    [found] = read(content, "a.csv")
+    assert found.row == {"prompt": "=1+1", "=x": "'-2", "note": "'plain'", "rejected_because": "why"}
+    [other] = read(content.replace(b"rejected_because", b"reason"), "a.csv")
+    assert other.row == {"prompt": "'=1+1", "'=x": "''-2", "note": "'plain'", "reason": "why"}

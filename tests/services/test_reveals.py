@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from labeling.models import Deployment, JudgingRequest, Label, Pair, Project, Rationale
-from labeling.services.labels import commit_label
+from labeling.services.labels import commit_label, undo
 from labeling.services.reveals import before, reveal
 from tests.factories import ClaimFactory, JudgementFactory
 
@@ -103,3 +103,34 @@ def test_under_the_policy_before_the_verdict_is_there_with_the_claim(champion: D
     assert shown is not None
     assert shown.choice == "left"
     assert Pair.objects.get().unrevealed is False
+
+
+def test_agreement_is_with_the_verdict_that_stands(champion: Deployment, bob: User) -> None:
+    label = labelled(champion.project, bob)
+    JudgementFactory.create(pair=label.pair, judge=champion.judge, p_a=0.8)
+    assert reveal(label).agrees
+    claim = undo(champion.project, annotator=bob)
+    label = commit_label(claim, choice="right")
+    assert (label.choice, label.final_choice) == ("a", "b"), "the blind verdict is kept"
+    assert reveal(label).agrees is False
+
+
+@pytest.mark.parametrize(("method", "confidence"), [("cot", 0.75), ("score", 0.9)])
+def test_only_the_method_that_counts_is_calibrated(
+    champion: Deployment, bob: User, method: str, confidence: float
+) -> None:
+    champion.counts, champion.calibration = "cot", {"temperature": 2.0}
+    champion.save()
+    label = labelled(champion.project, bob)
+    JudgementFactory.create(pair=label.pair, judge=champion.judge, method=method, p_a=0.9)
+    assert reveal(label).confidence == pytest.approx(confidence)
+
+
+def test_a_label_undone_while_the_verdict_was_looked_up_is_not_revealed(champion: Deployment, bob: User) -> None:
+    label = labelled(champion.project, bob)
+    JudgementFactory.create(pair=label.pair, judge=champion.judge)
+    undo(champion.project, annotator=bob)
+    assert not label.withdrawn, "as it was read before"
+    assert reveal(label).state == "hidden"
+    label.refresh_from_db()
+    assert (label.revealed_at, label.revealed_judge) == (None, None)

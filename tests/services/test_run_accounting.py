@@ -212,6 +212,7 @@ def test_a_rejection_says_by_how_much() -> None:
 
 
 def test_what_a_run_means_follows_its_frozen_config(taken: TrainingRun) -> None:
+    taken.method = "genrm"
     text = " ".join(run_words.meaning_of(taken))
     assert f"trains on 40 labelled pairs that are new to {taken.origin}, and repeats none." in text
     assert "learns their shares" in text
@@ -220,7 +221,24 @@ def test_what_a_run_means_follows_its_frozen_config(taken: TrainingRun) -> None:
     text = " ".join(run_words.meaning_of(taken))
     assert "must beat the champion the-champion." in text
     assert "repeats 7" in text
-    assert "the response that most of them prefer" in text
+    assert "the response that most of them prefer, and the pair counts by their share." in text
+
+
+@pytest.mark.parametrize(
+    ("method", "learnt"),
+    [
+        ("genrm", "it learns their shares for either response; a tie is half for each."),
+        ("bradley-terry", "it learns their shares for either response; a tie is half for each."),
+        ("star-sft", "it learns the response that most of them prefer, and the pair counts by their share."),
+        ("star-dpo", "it learns the response that most of them prefer, and the pair counts by their share."),
+        ("grpo", "it learns the response that most of them prefer, and the pair counts by their share."),
+    ],
+)
+def test_what_is_learnt_of_several_labels_is_said_as_the_method_learns_it(
+    taken: TrainingRun, method: str, learnt: str
+) -> None:
+    taken.method = method
+    assert f"Where several people labelled a pair {learnt}" in run_words.meaning_of(taken)
 
 
 def test_the_time_left_follows_the_runs_own_pace_once_it_is_known(taken: TrainingRun) -> None:

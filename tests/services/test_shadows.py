@@ -188,6 +188,23 @@ def test_the_decision_of_a_champion_is_not_written_over(weighed: Deployment, ali
     assert (stale.state, stale.gate) == ("champion", weighed.gate)
 
 
+def test_its_comparison_holds_for_the_champion_that_it_was_compared_with(
+    weighed: Deployment, rival: JudgeVersion, alice: User
+) -> None:
+    other = JudgeVersionFactory.create()
+    deployments.promote(weighed.project, other, counts="score", gate={"promote": True}, by=None)
+    with pytest.raises(CannotReign, match="say why"):
+        deployments.crown(weighed, by=alice)
+    deployments.retire(weighed, by=alice)
+    with pytest.raises(CannotReign, match="say why"):
+        deployments.crown(weighed, by=alice)
+    deployments.shadow(weighed, by=alice)
+    says(other, list(Pair.objects.filter(part="gate")), 0.3)
+    weighed.refresh_from_db()
+    assert deployments.weigh(weighed)
+    assert deployments.crown(weighed, by=alice).state == Deployment.State.CHAMPION
+
+
 def test_without_labels_in_the_gate_part_nothing_is_decided(shadow: Deployment) -> None:
     PairFactory.create(project=shadow.project, part="gate")
     LabelFactory.create(pair=PairFactory.create(project=shadow.project, part="test"))
@@ -216,6 +233,9 @@ def test_connecting_a_judge_again_changes_nothing(shadow: Deployment, rival: Jud
 
 
 def test_a_crowned_shadow_has_everything_judged_and_counts_as_before(weighed: Deployment, alice: User) -> None:
+    new, held = PairFactory.create_batch(2, project=weighed.project)
+    judging.request_project(weighed.project)
+    JudgingRequest.objects.filter(pair=held, judge=weighed.judge).update(state=JudgingRequest.State.LEASED)
     old = PairFactory.create(project=weighed.project)
     Pair.objects.filter(pk=old.pk).update(created_at=timezone.now() - timedelta(days=1))
     judging.request_project(weighed.project)
@@ -223,5 +243,6 @@ def test_a_crowned_shadow_has_everything_judged_and_counts_as_before(weighed: De
     crowned = deployments.crown(weighed, by=alice)
     assert (crowned.shadow_since, crowned.counts, crowned.overruled_because) == (None, "score", "")
     wanted: set[Any] = {(old.pk, "score", Priority.NEW_SCORE), (old.pk, "cot", Priority.NEW_COT)}
-    assert wanted <= asked_of(weighed.judge)
+    wanted |= {(new.pk, "score", Priority.NEW_SCORE), (held.pk, "score", Priority.SHADOW)}
+    assert wanted <= asked_of(weighed.judge), "only what a worker is at keeps its place"
     assert Judgement.objects.filter(judge=weighed.judge).count() == 20

@@ -162,6 +162,20 @@ def test_outside_pairs_are_judged_under_their_own_project_s_guidelines(
     assert judging.settings_of(request.pair.project, request.method).rubric == "Prefer the better argument."
 
 
+def test_outside_pairs_are_not_sent_to_a_judge_on_a_server(project: Project, other: Project, alice: User) -> None:
+    """Whoever chooses the set may have no say in its project; what was asked for before is forgotten."""
+    remote = DeploymentFactory.create(project=project, judge__backend="openai", judge__weights="")
+    pairs = labelled(other, 2)
+    labelled(project, 1)
+    JudgingRequest.objects.create(pair=pairs[0], judge=remote.judge, method="score", priority=50)
+    choose(project, other, by=alice)
+    assert not JudgingRequest.objects.filter(pair__project=other).exists()
+    assert JudgingRequest.objects.filter(pair__project=project, judge=remote.judge).exists()
+    local = version(project, "rejected")
+    deployments.crown(local, by=alice, because="runs here")
+    assert JudgingRequest.objects.filter(pair__project=other, judge=local.judge).count() == 2
+
+
 @pytest.mark.parametrize("end", ["promote", "unselect", "retire"])
 def test_requests_for_outside_pairs_go_with_the_version_and_with_the_set(
     champion: Deployment, other: Project, alice: User, end: str

@@ -21,7 +21,17 @@ from labeling.services.exports.shapes import Table, table_of
 from labeling.services.exports.sources import Read, read, read_prompts
 from labeling.services.judging import champion_of
 
-__all__ = ["CONTENT_TYPES", "Asked", "Export", "ask", "ask_again", "deployment_of", "export", "open_export"]
+__all__ = [
+    "CONTENT_TYPES",
+    "Asked",
+    "Export",
+    "ask",
+    "ask_again",
+    "deployment_of",
+    "export",
+    "open_export",
+    "version_of",
+]
 
 CONTENT_TYPES = {
     "ndjson": "application/x-ndjson",
@@ -93,14 +103,17 @@ def deployment_of(project: Project, asked: Asked) -> Deployment | None:
     """Whose judgements are asked for: the version that was named, by name or number, else the champion's."""
     if asked.source not in BY_JUDGE:
         return None
-    if not asked.judge:
-        return champion_of(project)
+    return version_of(project, asked.judge) if asked.judge else champion_of(project)
+
+
+def version_of(project: Project, judge: str) -> Deployment:
+    """The version of this name or number. Raises ExportRefused."""
     own = Deployment.objects.select_related("judge").filter(project=project)
-    found = own.filter(judge__name=asked.judge).first()
-    if found is None and asked.judge.isascii() and asked.judge.isdigit():
-        found = own.filter(judge=int(asked.judge)).first() if len(asked.judge) < 19 else None
+    found = own.filter(judge__name=judge).first()
+    if found is None and judge.isascii() and judge.isdigit():
+        found = own.filter(judge=int(judge)).first() if len(judge) < 19 else None
     if found is None:
-        raise ExportRefused("judge", f"the project has no version {asked.judge!r}")
+        raise ExportRefused("judge", f"the project has no version {judge!r}")
     return found
 
 

@@ -139,23 +139,34 @@ def _has(source: str, deployment: Deployment | None) -> Q:
 
 def human(project: Project, asked: Asked, since: datetime | None) -> Any:
     standing = Label.objects.filter(pair__project=project, withdrawn=False)
+    final, strict = asked.verdict == "final", asked.profile == "strict"
     if asked.blind:
         standing = standing.filter(blind=True).exclude(source=Label.Source.ADJUDICATION)
+        if final:
+            standing = standing.filter(final_choice=F("choice"))  # another one was given after the judge was seen
+    if strict:
+        standing = standing.filter(pair__ambiguous=False)
     if since is not None:
         revised = LabelRevision.objects.filter(label=OuterRef("pk"), at__gte=since)
-        standing = standing.filter(Q(created_at__gte=since) | Q(Exists(revised)))
+        changed = Q(stored_at__gte=since) | Q(Exists(revised))
+        if strict:
+            changed |= Q(pair__consensus__updated_at__gte=since)  # the pair may have been ambiguous until then
+        standing = standing.filter(changed)
     by_claim = Q(claim__isnull=False)
     swapped = Q(claim__swapped=True)
     is_left = Q(choice="a", claim__swapped=False) | Q(choice="b", claim__swapped=True)
+    # How strong the first verdict is says nothing of another one.
+    strength = Case(When(final_choice=F("choice"), then=F("strength"))) if final else F("strength")
+    blind = Case(When(final_choice=F("choice"), then=F("blind")), default=Value(value=False)) if final else F("blind")
     return standing.order_by("pair_id", "pk").values_list(
-        *_pair("pair__", choice=F("final_choice" if asked.verdict == "final" else "choice")),
+        *_pair("pair__", choice=F("final_choice" if final else "choice")),
         Value(None, output_field=FloatField()),
-        "strength",
+        strength,
         Coalesce("annotator__username", "external_annotator"),
         "source",
-        "blind",
+        blind,
         "final_choice",
-        F("strength"),
+        strength,
         _text("criteria"),
         _text("highlights"),
         "comment",
@@ -258,7 +269,11 @@ def _hybrid(
     if asked.profile == "strict":
         counted &= ~Q(consensus__method=Method.AMBIGUOUS)
     if since is not None:
-        counted, alone = counted & Q(consensus__updated_at__gte=since), alone & Q(said__created_at__gte=since)
+        undone = LabelRevision.objects.filter(
+            label__pair=OuterRef("pk"), kind=LabelRevision.Kind.UNDO, at__gte=since
+        )  # with the last label gone the judge may speak again
+        counted &= Q(consensus__updated_at__gte=since)
+        alone &= Q(said__created_at__gte=since) | Q(Exists(undone))
     pairs = Pair.objects.filter(project=project).annotate(said=FilteredRelation("judgements", condition=Q(**judge)))
     choice = Case(
         When(by_people, then=F("consensus__choice")), When(said__p_a__gte=0.5, then=Value("a")), default=Value("b")

@@ -9,7 +9,10 @@ from labeling.services.exports import ndjson
 from labeling.services.exports.fields import Field, Row
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""A text cell that begins so would be computed by a spreadsheet: an apostrophe before it keeps it text."""
+"""A text cell that begins so would be computed by a spreadsheet: an apostrophe before it keeps it text.
+
+A text that has apostrophes there already gets one more, so that whoever takes one away has every text as it was.
+"""
 
 
 def pieces(fields: tuple[Field, ...], chunks: Iterable[Iterable[Row]]) -> Iterator[bytes]:
@@ -21,7 +24,7 @@ def pieces(fields: tuple[Field, ...], chunks: Iterable[Iterable[Row]]) -> Iterat
 
 
 def harmless(text: str) -> str:
-    return f"'{text}" if text.startswith(FORMULA) else text
+    return f"'{text}" if text.lstrip("'").startswith(FORMULA) else text
 
 
 def _lines(rows: Iterable[list[Any]]) -> bytes:
