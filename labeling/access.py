@@ -133,7 +133,7 @@ def deployment_for(user: AnyUser, slug: str, judge_id: int, *, role: Role = Role
     """A judge version of the project."""
     project = project_for(user, slug, role=role)
     known = Deployment.objects.select_related("judge__parent", "judge__pruned", "overruled_by")
-    deployment = known.filter(project=project, judge=judge_id).first()
+    deployment = known.filter(project=project, judge__pk=judge_id).first()
     if deployment is None:
         raise Http404("no such version in this project")
     deployment.project = project

@@ -1,5 +1,6 @@
 """Django's admin: look at everything, change settings and roles, retrain by an action. History cannot be edited."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin, messages
@@ -33,6 +34,8 @@ from labeling.models import (
 )
 from labeling.services import claims, training
 
+DRAWN_BY = ("slug", "holdout_share", "audit_share")
+
 admin.site.site_header = admin.site.site_title = "Tandem"
 
 
@@ -45,9 +48,15 @@ class MemberInline(admin.TabularInline[Member, Project]):
 @admin.register(Project)
 class ProjectAdmin(admin.ModelAdmin[Project]):
     list_display = ["name", "slug", "overlap", "reveal", "retrain_after", "retrain_method"]
-    prepopulated_fields = {"slug": ["name"]}
     inlines = [MemberInline]
     actions = ["retrain", "retrain_genrm", "retrain_star_dpo"]
+
+    def get_readonly_fields(self, _request: HttpRequest, obj: Project | None = None) -> tuple[str, ...]:
+        """What the hold-out and the audit are drawn by: changed later, pairs that measured would train."""
+        return DRAWN_BY if obj else ()
+
+    def get_prepopulated_fields(self, _request: HttpRequest, obj: Project | None = None) -> dict[str, Sequence[str]]:
+        return {} if obj else {"slug": ["name"]}
 
     def save_model(self, request: HttpRequest, obj: Project, form: ModelForm[Project], change: bool) -> None:
         super().save_model(request, obj, form, change)

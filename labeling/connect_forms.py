@@ -1,11 +1,14 @@
-"""What a manager types to connect a judge, checked field by field. Knows nothing of who may, and asks no server."""
+"""What a manager types to connect a judge, checked field by field. Knows nothing of who may, and asks no judge."""
 
 import importlib.util
 import re
+import socket
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from django import forms
+from django.conf import settings
 
 from genrm_engine.starter import EMBEDDED
 from labeling.settings_forms import LIMITS
@@ -83,7 +86,7 @@ class ServerForm(forms.Form):
         url = str(self.cleaned_data["url"]).strip().rstrip("/")
         for path in _PATHS:
             url = url.removesuffix(path)
-        if problem := _problem(url):
+        if problem := _problem(url) or _forbidden(urlsplit(url).hostname or ""):
             raise forms.ValidationError(problem)
         return url
 
@@ -144,3 +147,27 @@ def _problem(url: str) -> str:
     if parts.username is not None or parts.query or parts.fragment:
         return "The address may hold no user name, password, ? or #: the key has a field of its own."
     return ""
+
+
+def _forbidden(host: str) -> str:
+    """Why no judge may be connected on that host; nothing if one may. A name that is not known here yet is let pass."""
+    allowed = {each.strip().strip("[]").lower() for each in settings.ENV.judge_servers.split(",")} - {""}
+    if allowed and host not in allowed:
+        return f"This installation connects judges only on {', '.join(sorted(allowed))}."
+    if any(_link_local(address) for address in _addresses(host)):
+        return "This is a link-local address, behind which clouds keep their machines' credentials, not judges."
+    return ""
+
+
+def _addresses(host: str) -> set[str]:
+    """What the name stands for, asked of the resolver, which also knows odd ways of writing an address."""
+    try:
+        return {str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except (OSError, UnicodeError):
+        return set()
+
+
+def _link_local(address: str) -> bool:
+    found = ip_address(address)
+    inner = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return (inner or found).is_link_local

@@ -22,8 +22,12 @@ class AlreadySettled(LabelingError):
     message = "Somebody else has settled this pair already."
 
 
+class NotSettled(LabelingError):
+    message = "There is no settlement of this pair to take back."
+
+
 class NobodyLeft(LabelingError):
-    message = "It cannot be sent back: every member of the project has labelled or skipped this pair."
+    message = "It cannot be sent back: every other member of the project has labelled or skipped this pair."
 
 
 class ImportRefused(LabelingError):

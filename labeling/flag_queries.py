@@ -15,6 +15,8 @@ from labeling.models import Claim, Consensus, Deployment, Flag, Judgement, Label
 from labeling.services import judging, trust
 
 SHORT = {"a": "A", "b": "B", "tie": "tie", "both_bad": "both bad"}
+BY_JUDGE = (Flag.Kind.JUDGE_DISAGREES, Flag.Kind.ORDER_FLIP, Flag.Kind.LOW_MARGIN)
+"""Flags that say what the judge thinks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,11 @@ class Row:
     value: float
     since: datetime
 
+    @property
+    def tells(self) -> bool:
+        """Whether the row says what the judge thinks of the pair."""
+        return bool(self.judge) or any(reason.flag.kind in BY_JUDGE for reason in self.reasons)
+
 
 @dataclass(frozen=True)
 class Dossier:
@@ -110,6 +117,13 @@ class Dossier:
     def is_open(self) -> bool:
         """Whether there is anything to settle."""
         return any(reason.flag.state == Flag.State.OPEN for reason in self.reasons)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the last thing decided was a settlement, which can be taken back."""
+        decided = [reason.flag for reason in self.reasons if reason.flag.resolved_at is not None]
+        last = max(decided, key=lambda flag: flag.resolved_at or flag.created_at, default=None)
+        return not self.is_open and last is not None and last.state == Flag.State.SETTLED
 
     @property
     def confidence(self) -> float | None:
@@ -215,6 +229,11 @@ def next_pair_for(project: Project, wanted: Wanted, *, after: Pair, place: float
     behind = others.filter(Q(value__lt=place) | Q(value=place, pk__gt=after.pk))
     found: int | None = behind.values_list("pk", flat=True).first() or others.values_list("pk", flat=True).first()
     return found
+
+
+def last_decision(pair: Pair) -> Flag | None:
+    """The flag of the pair that somebody decided last, if any."""
+    return Flag.objects.filter(pair=pair, resolved_at__isnull=False).order_by("-resolved_at").first()
 
 
 def pair_dossier(pair: Pair) -> Dossier:

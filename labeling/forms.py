@@ -1,6 +1,7 @@
 """What people type and press, checked. Knows the words on the buttons, nothing of rows that it would have to fetch."""
 
 from dataclasses import dataclass
+from hashlib import sha256
 
 from django import forms
 from django.http import QueryDict
@@ -13,7 +14,7 @@ MOST_HIGHLIGHTS = 40
 LONGEST_QUOTE = 5000
 SIDES = [("left", "Left"), ("tie", "Same"), ("right", "Right")]
 SHOWN = [("left", "Left"), ("right", "Right"), ("tie", "Tie"), ("both_bad", "Both bad")]
-REPORT_NEEDS = "A report needs a comment: what is wrong with this pair?"
+REPORT_NEEDS = f"A report needs a comment of at most {COMMENT_LIMIT:,} characters: what is wrong with this pair?"
 REASON_TOO_LONG = "The reason is too long: 200 characters at most."
 
 
@@ -73,8 +74,8 @@ class CommitForm(forms.Form):
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self.verdicts = {verdict.value: verdict for verdict in verdicts_for(project)}
         self.project = project
-        for number, criterion in enumerate(project.criteria):
-            self.fields[criterion_field(number)] = forms.ChoiceField(
+        for criterion in project.criteria:
+            self.fields[criterion_field(criterion["name"])] = forms.ChoiceField(
                 choices=SIDES,
                 required=project.criteria_required,
                 error_messages={"required": f"{criterion['name']}: say which response is better, or the same."},
@@ -93,23 +94,26 @@ class CommitForm(forms.Form):
         """Passages as the browser marked them. Raises ValidationError where one is not a passage."""
         found = self.cleaned_data["highlights"] or []
         if not isinstance(found, list) or len(found) > MOST_HIGHLIGHTS or not all(map(_is_passage, found)):
-            raise forms.ValidationError(f"highlights: give at most {MOST_HIGHLIGHTS} passages of the two responses.")
+            raise forms.ValidationError(
+                f"highlights: give at most {MOST_HIGHLIGHTS} passages of the two responses, "
+                f"each of at most {LONGEST_QUOTE:,} characters."
+            )
         return found if self.project.highlights else []
 
     def given(self) -> Given:
         """What came with the verdict, for the service."""
         ratings = {
-            criterion["name"]: self.cleaned_data[criterion_field(number)]
-            for number, criterion in enumerate(self.project.criteria)
-            if self.cleaned_data[criterion_field(number)]
+            criterion["name"]: self.cleaned_data[criterion_field(criterion["name"])]
+            for criterion in self.project.criteria
+            if self.cleaned_data[criterion_field(criterion["name"])]
         }
         data = self.cleaned_data
         return Given(ratings, data["highlights"], data["comment"], data["seconds"])
 
 
-def criterion_field(number: int) -> str:
-    """The form field of the project's criterion with this number."""
-    return f"criterion-{number}"
+def criterion_field(name: str) -> str:
+    """The form field of the criterion with this name, which keeps its meaning on a page from before a change."""
+    return f"criterion-{sha256(name.encode()).hexdigest()[:16]}"
 
 
 def _is_passage(found: object) -> bool:

@@ -3,13 +3,16 @@
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Concatenate, ParamSpec, cast
+from urllib.parse import urlsplit
 
+from django.contrib import messages
 from django.contrib.auth.models import User
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils.cache import patch_cache_control, patch_vary_headers
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_http_methods
 from django_htmx.http import HttpResponseClientRedirect
 from django_htmx.middleware import HtmxDetails
@@ -62,9 +65,19 @@ def _to_login(request: LabelerRequest) -> HttpResponse:
     if wants_receipt(request) or IN_PLACE in request.headers:
         return HttpResponse("The session has ended.", status=401, content_type="text/plain")
     if not request.htmx:
-        return redirect_to_login(request.get_full_path())
+        if request.method in ("GET", "HEAD"):
+            return redirect_to_login(request.get_full_path())
+        messages.warning(request, "You had been signed out: what you sent was not saved.")
+        return redirect_to_login(_came_from(request))
     login = redirect_to_login(request.htmx.current_url_abs_path or "/")
     return HttpResponseClientRedirect(login.url)
+
+
+def _came_from(request: HttpRequest) -> str:
+    """The page of ours on which a form was sent: its own address may take nothing but forms."""
+    came = request.headers.get("Referer", "")
+    known = url_has_allowed_host_and_scheme(came, {request.get_host()})
+    return urlsplit(came).path or "/" if known else "/"
 
 
 def wants_receipt(request: HttpRequest) -> bool:

@@ -25,7 +25,7 @@ from labeling.models import (
     WorkerHeartbeat,
 )
 from labeling.models.judges import Method
-from labeling.services import judging, training
+from labeling.services import datasets, judging, training
 from labeling.services.claims import SEEN, open_pairs_of
 from labeling.services.datasets import blind_labels
 
@@ -138,7 +138,7 @@ def judge_health_for(project: Project) -> JudgeHealth:
         total=Pair.objects.filter(project=project).count(),
         scored=counts["scored"],
         reasoned=counts["cot"],
-        reasons=Method.COT in judging.methods_of(project, champion.judge),
+        reasons=Method.COT in judging.methods_of(project, champion),
         waiting=waiting,
         failed=failed.count(),
         seconds_left=seconds_left if waiting else None,
@@ -160,16 +160,15 @@ def empty_reason_for(project: Project, annotator: User) -> str:
         return "The next pair is on its way."
     now = timezone.now()
     others = Claim.objects.filter(pair__project=project, state=Claim.State.LIVE, expires_at__gt=now)
-    others = others.exclude(annotator=annotator)
-    waiting = others.count()
+    ends = list(others.exclude(annotator=annotator).values_list("expires_at", flat=True))
     skips = Claim.objects.filter(pair__project=project, annotator=annotator, state=Claim.State.SKIPPED)
     skipped = skips.exclude(skip_reason=SEEN).count()
-    parts = [f"Every one of the {total} pairs is labelled, or not for you to label."]
-    if waiting:
-        until = min(others.values_list("expires_at", flat=True))
-        minutes = max(1, round((until - now).total_seconds() / 60))
-        holding = "pair is" if waiting == 1 else "pairs are"
-        parts = [f"{waiting} {holding} with others; the first lease ends in {minutes} min unless it is renewed."]
+    every = "The one pair" if total == 1 else f"Every one of the {total} pairs"
+    parts = [f"{every} is labelled, or not for you to label."]
+    if ends:
+        minutes = max(1, round((min(ends) - now).total_seconds() / 60))
+        holding = "pair is" if len(ends) == 1 else "pairs are"
+        parts = [f"{len(ends)} {holding} with others; the first lease ends in {minutes} min unless it is renewed."]
     if skipped:
         parts.append(f"You skipped {skipped}.")
     flags = queue_for(project).count()
@@ -187,7 +186,8 @@ def deployments_for(project: Project) -> QuerySet[Deployment]:
 
 
 def labelled_today(project: Project, annotator: User) -> int:
-    midnight = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    """Labels since midnight, by the clock of whoever asks (`webapp.clock`)."""
+    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
     own = Label.objects.filter(pair__project=project, annotator=annotator, source=Label.Source.CLAIM, withdrawn=False)
     return own.filter(created_at__gte=midnight).count()
 
@@ -210,7 +210,7 @@ def system_health(*, broker_ok: bool) -> SystemHealth:
         waiting=waiting.count(),
         failed=JudgingRequest.objects.filter(state=JudgingRequest.State.FAILED).count(),
         active_runs=TrainingRun.objects.filter(state__in=TrainingRun.ACTIVE).count(),
-        queues_without_worker=[queue for queue in ("default", "judge", "train") if not live_workers(queue)],
+        queues_without_worker=[queue for queue in ("default", "files", "judge", "train") if not live_workers(queue)],
     )
 
 
@@ -251,9 +251,9 @@ def _notice(project: Project, champion: Deployment) -> str:
         )
     else:
         measured = f"{champion.judge} has not been measured on hold-out labels yet."
-    ready = training.readiness(project)
-    more = max(training.LEAST_TRAINING - ready.labelled_pairs, 0)
-    gate_more = max(training.LEAST_GATE - ready.gate_pairs, 0)
+    labelled, gate = datasets.how_many(project)  # pages ask every few seconds
+    more = max(training.LEAST_TRAINING - labelled, 0)
+    gate_more = max(training.LEAST_GATE - gate, 0)
     needed = max(more, round(gate_more / max(project.holdout_share / 2, 0.05)))
     advice = f"Label about {needed} more pairs, then retrain." if needed else "Retrain it: there are enough labels."
     return f"Not trusted yet, so it flags nothing. {measured} {advice}"

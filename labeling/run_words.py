@@ -7,6 +7,7 @@ from typing import Any
 from genrm_engine.evaluation.gate import GateSettings
 from genrm_engine.training.config import TrainConfig
 from labeling.models import TrainingRun
+from labeling.services.datasets import learns_shares
 from labeling.templatetags.tandem import points
 
 METHODS = {
@@ -107,15 +108,9 @@ def shortfalls_of(gate: Mapping[str, Any]) -> list[Shortfall]:
 
 def meaning_of(run: TrainingRun) -> list[str]:
     """What the run does and what it leaves alone, from its row and its frozen configuration."""
-    config = run.config
     starts = f"It starts from the weights of {run.origin} and must beat the champion"
     starts += "." if run.origin_id == run.start_id else f" {run.start}."
     new = f"It trains on {run.training_pairs} labelled pairs that are new to {run.origin}"
-    learnt = (
-        "Where several people labelled a pair it learns their shares for either response."
-        if config.get("soft_labels")
-        else "Where several people labelled a pair it learns the response that most of them prefer."
-    )
     return [
         starts,
         f"{new} and repeats {run.replay_pairs} that it has seen." if run.replay_pairs else f"{new}, and repeats none.",
@@ -123,7 +118,7 @@ def meaning_of(run: TrainingRun) -> list[str]:
         "ambiguous teach nothing.",
         f"Hold-out and audit pairs never train. {run.holdout_pairs} hold-out pairs measure both judges, and the part "
         "of them set aside for the gate decides.",
-        learnt,
+        _learnt(run),
         METHODS.get(run.method, run.get_method_display()),
     ]
 
@@ -132,6 +127,13 @@ def options_of(run: TrainingRun) -> list[Option]:
     """The frozen configuration, field by field; the guidelines, which are long, are left to ``config.rubric``."""
     helps = {item.name: item.metadata["help"] for item in fields(TrainConfig)}
     return [Option(name, _shown(value), helps.get(name, "")) for name, value in run.config.items() if name != "rubric"]
+
+
+def _learnt(run: TrainingRun) -> str:
+    several = "Where several people labelled a pair it learns"
+    if learns_shares(run):
+        return f"{several} their shares for either response; a tie is half for each."
+    return f"{several} the response that most of them prefer, and the pair counts by their share."
 
 
 def _missed(condition: Mapping[str, Any]) -> str:

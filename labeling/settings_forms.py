@@ -106,6 +106,14 @@ class SettingsForm(forms.ModelForm[Project]):
         error_messages=LIMITS,
         help_text="From which confidence on it agrees with people that often is measured on the hold-out.",
     )
+    samples_per_order = forms.IntegerField(
+        label="Rationales of the judge for each pair, in either order",
+        min_value=0,
+        max_value=16,
+        error_messages=LIMITS,
+        help_text="They take most of the judge's time; one is shown after the verdict. 0: scores only, but where the "
+        "judge counts by its rationales it writes one. What was judged stays.",
+    )
     comments = forms.ChoiceField(
         choices=COMMENTS, widget=forms.RadioSelect, help_text="When a verdict comes with a sentence of explanation."
     )
@@ -148,7 +156,7 @@ class SettingsForm(forms.ModelForm[Project]):
         label="What is learnt where several people labelled a pair",
         choices=RETRAIN_LABELS,
         widget=forms.RadioSelect,
-        help_text="The share keeps their doubt; the majority makes every pair clear-cut.",
+        help_text="The share keeps their doubt (GenRM and Bradley–Terry); the majority makes every pair clear-cut.",
     )
     reveal = forms.ChoiceField(
         label="When the judge is shown",
@@ -162,7 +170,8 @@ class SettingsForm(forms.ModelForm[Project]):
         fields = [
             "name", "guidelines", "scale", "criteria", "criteria_required", "comments", "highlights", "overlap",
             "gold_every", "least_seconds", "reveal", "routing", "consensus_method", "wished_agreement", "judge_labels",
-            "retrain_method", "retrain_after", "retrain_every_days", "retrain_from", "replay_share", "retrain_labels",
+            "samples_per_order", "retrain_method", "retrain_after", "retrain_every_days", "retrain_from",
+            "replay_share", "retrain_labels",
         ]  # fmt: skip
         labels = {
             "criteria_required": "Every criterion must be answered",

@@ -43,6 +43,7 @@ urlpatterns = [
     path("p/<slug:slug>/flags/filters/", flags.save_filter, name="filter-save"),
     path("p/<slug:slug>/flags/filters/<int:filter_id>/delete/", flags.delete_filter, name="filter-delete"),
     path("p/<slug:slug>/pairs/<int:pair_id>/", flags.dossier, name="dossier"),
+    path("p/<slug:slug>/pairs/<int:pair_id>/reopen/", flags.reopen, name="reopen"),
     path("p/<slug:slug>/judge/", judge.judge, name="judge"),
     path("p/<slug:slug>/versions/", versions.versions, name="versions"),
     path("p/<slug:slug>/versions/roll-back/", versions.roll_back, name="versions-roll-back"),

@@ -31,7 +31,8 @@ class Version:
     """A judge in a project, numbered in the order in which the project got its versions.
 
     ``test`` and ``whole`` are its figures on the hold-out's reported part and on all of it. Of the ``gate_pairs`` it
-    has still to judge ``gate_missing``, the champion ``champion_missing``.
+    has still to judge ``gate_missing``, the champion ``champion_missing``. To crown it overrules the gate where it
+    ``needs_reason``.
     """
 
     number: int
@@ -43,6 +44,7 @@ class Version:
     gate_missing: int
     champion_missing: int
     weighed: bool
+    needs_reason: bool
 
     @property
     def reigned(self) -> bool:
@@ -61,11 +63,6 @@ class Version:
     @property
     def may_reign(self) -> bool:
         return not self.pruned and self.deployment.state != Deployment.State.CHAMPION
-
-    @property
-    def needs_reason(self) -> bool:
-        """Whether to crown it overrules the gate."""
-        return not (self.deployment.gate.get("promote") or self.deployment.promoted_at)
 
     @property
     def pruned(self) -> bool:
@@ -191,7 +188,8 @@ def family(versions: Sequence[Version]) -> list[Node]:
 def _versions(project: Project, known: Sequence[Deployment], rows: Sequence[LabelledRow], said: Said) -> list[Version]:
     made = TrainingRun.objects.filter(project=project, candidate__isnull=False)
     runs = {run.candidate_id: run for run in made}
-    champion = next((one.judge_id for one in known if one.state == Deployment.State.CHAMPION), None)
+    champion = next((one for one in known if one.state == Deployment.State.CHAMPION), None)
+    reigns = champion.judge_id if champion else 0
     gate = {str(row.pair.pk) for row in rows if row.pair.part == Pair.Part.GATE}
     missing = {one.judge_id: len(gate - {each.pair_id for each in said[one.judge_id]}) for one in known}
     test = [row for row in rows if row.pair.part == REPORTED]
@@ -204,8 +202,9 @@ def _versions(project: Project, known: Sequence[Deployment], rows: Sequence[Labe
             whole=measure(rows, said[one.judge_id]),
             gate_pairs=len(gate),
             gate_missing=missing[one.judge_id],
-            champion_missing=missing.get(champion or 0, 0),
-            weighed=bool(one.weighed_of) and one.weighed_of[0] == champion,
+            champion_missing=missing.get(reigns, 0),
+            weighed=bool(one.weighed_of) and one.weighed_of[0] == reigns,
+            needs_reason=deployments.needs_reason(one, champion),
         )
         for number, one in enumerate(known, start=1)
     ]

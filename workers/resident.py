@@ -9,6 +9,7 @@ from typing import cast
 
 import structlog
 from django.conf import settings
+from django.utils import timezone
 
 from genrm_engine.backends import Backend, load_backend
 from genrm_engine.backends.openai import connect
@@ -18,7 +19,7 @@ from genrm_engine.starter import EMBEDDED
 from genrm_engine.types import BackendKind, BackendSpec
 from labeling import sealing
 from labeling.errors import SealBroken
-from labeling.models import JudgeVersion
+from labeling.models import JudgeVersion, TrainingRun
 from labeling.services.judging import REMOTE
 
 PATIENCE = 0.75
@@ -47,6 +48,23 @@ def unload() -> None:
     """Free the resident judge's memory, and the connections."""
     _close(_loaded)
     _close(_connected)
+
+
+def make_room() -> None:
+    """Free the resident judge's memory while a training run is at work: that needs it more, from its first moment on.
+
+    For a judge that has nothing to do on the device; the next chunk loads it again. Connections stay.
+    """
+    at_work = TrainingRun.objects.filter(state=TrainingRun.State.RUNNING, leased_until__gt=timezone.now())
+    if _loaded and settings.ENV.device != "cpu" and at_work.exists():
+        log.info("unloading the judge: a training run is at work")
+        _close(_loaded)
+
+
+def give_way() -> None:
+    """Free the resident judge's memory: somebody else holds the device, or waits for it."""
+    if settings.ENV.device != "cpu":
+        _close(_loaded)
 
 
 def spec_of(judge: JudgeVersion) -> BackendSpec:

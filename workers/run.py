@@ -20,7 +20,8 @@ from genrm_engine.prompts import PROMPT_VERSION, prompt_hash
 from genrm_engine.training.tracking import VARIABLE
 from genrm_engine.types import Choice, as_choice
 from genrm_engine.types import Judgement as EngineJudgement
-from genrm_engine.weights import weights_sha256
+from genrm_engine.weights import check_manifest, weights_sha256
+from labeling import jobs
 from labeling.errors import CannotReign
 from labeling.models import JudgeVersion, Pair, TrainingRun
 from labeling.queries import DEVICES
@@ -64,10 +65,12 @@ def execute(run: TrainingRun) -> None:
         }
         _decide(run, folder, candidate, judged)
     except Stopped:
-        training.finish(run, TrainingRun.State.CANCELLED, "Cancelled")
-    except EngineFailed as error:
-        training.fail(run, str(error))
+        ended = training.finish(run, TrainingRun.State.CANCELLED, "Cancelled")
+    except (EngineFailed, EngineError, OSError) as error:  # weights that are gone, a disk that is full
+        ended = training.fail(run, str(error))
     else:
+        ended = True
+    if ended:  # else the run is another worker's by now, which may go on from them
         shutil.rmtree(folder / "training" / "checkpoints", ignore_errors=True)
 
 
@@ -77,9 +80,10 @@ def _snapshot(run: TrainingRun, folder: Path) -> None:
     training.report(run, phase="snapshot", message="Freezing the labels")
     if not all(file.exists() for file in files):
         fresh = datasets.refresh_gate(run.project)
-        new, older = training.divided(datasets.training_rows(run.project), run.origin, run.project)
-        for file, rows in zip(files, (new, older, datasets.holdout_rows(run.project)), strict=True):
-            _write_rows(file, rows)
+        rows = datasets.training_rows(run.project, shares=datasets.learns_shares(run))
+        new, older = training.divided(rows, run.origin, run.project)
+        for file, frozen in zip(files, (new, older, datasets.holdout_rows(run.project)), strict=True):
+            _write_rows(file, frozen)
         if fresh:
             training.report(run, log=_logged(run, f"{fresh} audit groups joined the gate part"))
     training.trains_on(run, [int(row["id"]) for row in _rows(files[0])])
@@ -88,20 +92,20 @@ def _snapshot(run: TrainingRun, folder: Path) -> None:
         raise EngineFailed("The frozen labels of this run were changed on disk.")
     new_count, older_count, held_out = (len(_rows(file)) for file in files)
     replayed = min(older_count, round(run.config.get("replay_share", 0.0) * new_count))
-    frozen = f"{new_count} new, {replayed} of {older_count} older and {held_out} hold-out pairs, sha256 {digest[:12]}"
+    said = f"{new_count} new, {replayed} of {older_count} older and {held_out} hold-out pairs, sha256 {digest[:12]}"
     training.report(
         run,
         snapshot_sha256=digest,
         training_pairs=new_count,
         replay_pairs=replayed,
         holdout_pairs=held_out,
-        log=_logged(run, frozen),
+        log=_logged(run, said),
         seconds=clock.lap("snapshot"),
     )
 
 
 def _train(run: TrainingRun, folder: Path) -> None:
-    if _candidate(run) is not None:
+    if _candidate(run) is not None or _moved(run, folder):
         return
     config = {**run.config, "model": str(weights_of(run.origin))}
     (folder / "config.json").write_text(json.dumps(config, indent=2))
@@ -111,6 +115,27 @@ def _train(run: TrainingRun, folder: Path) -> None:
     if _rows(folder / "older.jsonl"):
         arguments += ["--replay", str(folder / "older.jsonl")]
     _engine(run, arguments, out, phase="training")
+
+
+def _moved(run: TrainingRun, folder: Path) -> bool:
+    """Whether the trained judge lies in its place already: a worker died before it had written the row.
+
+    Raises EngineError where it is damaged, EngineFailed where it was made of other labels: the database may be from
+    an older day than the data folder.
+    """
+    target = Path(settings.HOME, "judges", _name(run))
+    if not target.exists():
+        return False
+    check_manifest(target)
+    made, started = (_data_of(file) for file in (target / "run.json", folder / "training" / "started.json"))
+    if not made or made != started:
+        raise EngineFailed(f"{target} holds the judge of another run: move it away, and retrain.")
+    return True
+
+
+def _data_of(file: Path) -> str:
+    """The hash of the labels that a run of the engine was given; empty where it is not told."""
+    return str(json.loads(file.read_text()).get("data_sha256", "")) if file.is_file() else ""
 
 
 def _register(run: TrainingRun, folder: Path) -> JudgeVersion:
@@ -141,12 +166,11 @@ def _register(run: TrainingRun, folder: Path) -> JudgeVersion:
 
 
 def _evaluate(run: TrainingRun, folder: Path, judge: JudgeVersion, who: str) -> list[EngineJudgement]:
-    """Judge the hold-out with one of the two, by the method that the candidate was made for."""
-    method = training.COUNTS[run.method]
-    out = folder / who
+    """Judge the hold-out with one of the two: the candidate as it would count, the champion as it counts."""
+    measured, out = _measured(run, folder), folder / who
     where, secrets = _model(judge)
     arguments = ["evaluate", *where, "--data", str(folder / "holdout.jsonl")]
-    arguments += ["--method", method, "--samples", str(max(1, run.project.samples_per_order))]
+    arguments += ["--method", measured[who], "--samples", str(measured["samples"])]
     arguments += ["--device", settings.ENV.device, "--plain"]
     (folder / "rubric.txt").write_text(str(run.config.get("rubric", "")), encoding="utf-8")
     arguments += ["--rubric", str(folder / "rubric.txt")]
@@ -156,6 +180,20 @@ def _evaluate(run: TrainingRun, folder: Path, judge: JudgeVersion, who: str) -> 
         if Pair.objects.filter(pk=row.pair_id).exists():
             judging.store_judgement(int(row.pair_id), judge, row)
     return judged
+
+
+def _measured(run: TrainingRun, folder: Path) -> dict[str, Any]:
+    """By which methods the two are measured and with how many samples: frozen, so that a run taken over goes on."""
+    file = folder / "measured.json"
+    if not file.exists():
+        method = training.COUNTS[run.method]
+        champion = deployments.counts_of(run.project, run.start) or method
+        samples = max(1, run.project.samples_per_order)
+        part = file.with_suffix(".writing")
+        part.write_text(json.dumps({"champion": champion, "candidate": method, "samples": samples}))
+        part.replace(file)
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
 
 
 def _model(judge: JudgeVersion) -> tuple[list[str], dict[str, str]]:
@@ -171,7 +209,10 @@ def _model(judge: JudgeVersion) -> tuple[list[str], dict[str, str]]:
 
 
 def _decide(run: TrainingRun, folder: Path, candidate: JudgeVersion, judged: dict[str, list[EngineJudgement]]) -> None:
-    """The gate reads the gate part; the test part is only reported. Reign and end of the run change together."""
+    """The gate reads the gate part; the test part is only reported. Reign and end of the run change together.
+
+    Raises Stopped if the run was cancelled before that.
+    """
     clock = Clock(run.seconds)
     training.report(run, phase="gate", message="Deciding", progress=0.99)
     rows = _rows(folder / "holdout.jsonl")
@@ -183,7 +224,7 @@ def _decide(run: TrainingRun, folder: Path, candidate: JudgeVersion, judged: dic
         who: {part: _figures(judgements, by_part[part]) for part in by_part} for who, judgements in judged.items()
     }
     choices, groups = _choices(by_part["gate"]), _groups(by_part["gate"])
-    gold: dict[str, Choice] = {row["id"]: as_choice(row["gold"]) for row in rows if row.get("gold")}
+    gold: dict[str, Choice] = {row["id"]: as_choice(row["gold"]) for row in by_part["gate"] if row.get("gold")}
     decision = gate.decide(
         judged["champion"], judged["candidate"], choices, groups, gold=gold, lengths=_lengths(by_part["gate"])
     )
@@ -233,6 +274,7 @@ def _engine(
         command += ["--threads", str(settings.ENV.train_threads)]
     first = "sampling" if phase == "training" and training.samples(run.config) else phase
     training.report(run, phase=first, message=_STARTING[phase], progress=SHARES[phase][0])
+    jobs.send(jobs.JUDGE, {})  # a judge that stayed loaded leaves the device's memory while this process starts
     clock = Clock(run.seconds)
     environment = {VARIABLE: settings.ENV.track, **(secrets or {})}
     ended = run_engine(command, out=out, tick=_ticker(run, phase, clock), environment=environment)

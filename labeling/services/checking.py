@@ -13,7 +13,7 @@ from queue import Full, Queue
 from threading import Event, Thread
 from typing import Any, TypeVar
 
-from labeling.readers import Opened, Raw, as_text
+from labeling.readers import Opened, Raw, as_text, storable
 from labeling.services.mapping import mapped
 from labeling.services.pairs import Outcome, Rejected
 from labeling.services.rows import Row, layout_of, to_row
@@ -85,14 +85,20 @@ def _note(raw: Raw) -> str | None:
 def outcome_of(raw: Raw, plan: Plan) -> tuple[Row | Rejected, int]:
     """What becomes of a row, and how many characters it holds."""
     if raw.row is None:
-        text = as_text(raw)
-        return Rejected(raw.number, raw.reason, raw.field, text), len(text)
+        return _turned_away(raw, raw.reason, raw.field)
     try:
         row = mapped(raw.row, plan.mapping) if plan.mapping else to_row(raw.row, plan.layout or None)
     except BadRow as error:
-        text = as_text(raw)
-        return Rejected(raw.number, str(error), error.field, text), len(text)
+        return _turned_away(raw, str(error), error.field)
+    except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+        return _turned_away(raw, f"cannot be read: {error}", "")  # one odd value costs its row, not the file
     return row, len(row.response_a) + len(row.response_b) + sum(len(one["content"]) for one in row.prompt)
+
+
+def _turned_away(raw: Raw, reason: str, name: str) -> tuple[Rejected, int]:
+    """Reasons quote the file, so they are made storable as the row itself is."""
+    text = as_text(raw)
+    return Rejected(raw.number, storable(reason), storable(name), text), len(text)
 
 
 @contextmanager

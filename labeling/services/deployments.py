@@ -4,6 +4,8 @@ A new champion takes over at one moment: with the change of state the flags and 
 withdrawn. Its judgements stay; the new champion's own flags, labels and routing follow as it judges.
 """
 
+from datetime import timedelta
+from itertools import chain, count
 from typing import Any
 
 from django.conf import settings
@@ -23,25 +25,27 @@ from labeling.services import audit, datasets, flags, judge_labels, judging, tru
 
 State = Deployment.State
 LONGEST_REASON = 500
+FOLLOW_UP_AFTER = timedelta(minutes=2)
+"""How long the sweep leaves a change of reign or of trust to the job that was sent for it."""
 
 
 def first_judge(*, backend: str, model: str) -> JudgeVersion:
-    """The judge that new projects begin with: an embedded one, a folder, or a scripted one."""
+    """The judge that new projects begin with: an embedded one, a folder, or a scripted one.
+
+    A name is not enough to know it by: a manager may have connected a server's judge that is called the same.
+    """
     weights = FOLDERS.get(model, model)
     name = weights.rstrip("/").rsplit("/", 1)[-1] if backend == "transformers" else model
-    judge, _created = JudgeVersion.objects.get_or_create(
-        name=name[:100],
-        defaults={
-            "method": "base",
-            "backend": backend,
-            "base_model": model,
-            "weights": weights,
-            "prompt_version": PROMPT_VERSION,
-            "prompt_hash": prompt_hash(),
-            "trainable": backend == "transformers",
-        },
-    )
-    return judge
+    same = {"backend": backend, "base_model": model, "weights": weights}
+    made = {
+        "method": "base",
+        "prompt_version": PROMPT_VERSION,
+        "prompt_hash": prompt_hash(),
+        "trainable": backend == "transformers",
+    }
+    names = chain([name[:100]], (f"{name[:90]}-{number}" for number in count(2)))
+    judges = (JudgeVersion.objects.get_or_create(name=each, defaults={**same, **made})[0] for each in names)
+    return next(judge for judge in judges if all(getattr(judge, field) == value for field, value in same.items()))
 
 
 @transaction.atomic
@@ -89,10 +93,12 @@ def promote(
         gate=gate,
         shadow_since=None,
         promoted_at=timezone.now(),
+        follow_up=timezone.now(),
         **(overruled if because or gate.get("promote") else {}),
     )
     former = str(retired.judge) if retired else ""
     audit.record("judge.promote", deployment, by=by, former=former, gate=gate, because=because)
+    judging.forget_requests(project, judge.pk)  # as a shadow it was to judge when nothing else waited
     _follow(project)
     return deployment
 
@@ -113,7 +119,7 @@ def crown(deployment: Deployment, *, by: User, because: str = "") -> Deployment:
     """
     _lock(deployment.project)
     deployment = Deployment.objects.select_for_update(no_key=True).get(pk=deployment.pk)
-    overruled = not (deployment.gate.get("promote") or deployment.promoted_at)
+    overruled = needs_reason(deployment, judging.champion_of(deployment.project))
     because = because.strip()
     if deployment.state == State.CHAMPION:
         raise CannotReign(f"{deployment.judge} is the champion already.")
@@ -131,6 +137,18 @@ def crown(deployment: Deployment, *, by: User, because: str = "") -> Deployment:
         by=by,
         because=because if overruled else "",
     )
+
+
+def needs_reason(deployment: Deployment, champion: Deployment | None) -> bool:
+    """Whether to crown it overrules the gate: that found it better than no judge that reigns now, and it never reigned.
+
+    A shadow's comparison holds for the champion that it was compared with, and no other.
+    """
+    if deployment.promoted_at:
+        return False
+    weighed = deployment.state == State.SHADOW or bool(deployment.weighed_of)
+    holds = not weighed or (champion is not None and deployment.weighed_of[:1] == [champion.judge_id])
+    return not (deployment.gate.get("promote") and holds)
 
 
 def former_champion(project: Project) -> Deployment | None:
@@ -215,6 +233,32 @@ def weigh(deployment: Deployment) -> bool:
     )
     still = Deployment.objects.filter(pk=deployment.pk, state=State.SHADOW)
     return bool(still.update(gate=decision.to_json(), weighed_of=compared))
+
+
+def counts_of(project: Project, judge: JudgeVersion) -> str | None:
+    """The method by which the judge's verdicts count in the project; None if it was never there."""
+    known = Deployment.objects.filter(project=project, judge=judge)
+    return known.values_list("counts", flat=True).first()
+
+
+def follow_up_again(champion: Deployment) -> bool:
+    """Send again what brings the champion's labels, flags and routing up to date, if it has waited too long."""
+    if champion.follow_up is None or champion.follow_up > timezone.now() - FOLLOW_UP_AFTER:
+        return False
+    Deployment.objects.filter(pk=champion.pk).update(follow_up=timezone.now())
+    jobs.send(jobs.REFRESH_PROJECT, {"project_id": champion.project_id})
+    return True
+
+
+def still_following(champion: Deployment) -> None:
+    """Note that the job is at work, so that the sweep does not send it a second time beside it."""
+    waiting = Deployment.objects.filter(pk=champion.pk, promoted_at=champion.promoted_at, follow_up__isnull=False)
+    waiting.update(follow_up=timezone.now())
+
+
+def followed_up(champion: Deployment) -> None:
+    """Note that all of it is up to date, if it is still the reign for which that was asked."""
+    Deployment.objects.filter(pk=champion.pk, promoted_at=champion.promoted_at).update(follow_up=None)
 
 
 def _lock(project: Project) -> None:

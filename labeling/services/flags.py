@@ -10,7 +10,7 @@ from django.db.models import Exists, Max, OuterRef, QuerySet
 from django.utils import timezone
 
 from labeling import jobs
-from labeling.errors import AlreadySettled, LabelingError, NobodyLeft
+from labeling.errors import AlreadySettled, LabelingError, NobodyLeft, NotSettled
 from labeling.models import (
     Claim,
     Consensus,
@@ -26,7 +26,7 @@ from labeling.models import (
 )
 from labeling.models.labels import Choice
 from labeling.services import audit, consensus, trust
-from labeling.services.claims import close_if_settled
+from labeling.services.claims import close_if_settled, keep_away
 from labeling.services.judging import champion_of
 
 SURE = 0.6
@@ -111,7 +111,7 @@ def worth(kind: str, detail: Mapping[str, object]) -> float:
 @transaction.atomic
 def report(claim: Claim, *, comment: str) -> Flag:
     """An annotator reports the pair; the label stays theirs to give. What others report later is added."""
-    said = {"by": claim.annotator.get_username(), "comment": comment[:2000]}
+    said = {"by": claim.annotator.get_username(), "comment": comment}
     flag, created = Flag.objects.select_for_update().get_or_create(
         pair=claim.pair,
         kind=Kind.REPORTED,
@@ -176,18 +176,16 @@ def settle(pair: Pair, *, by: User, choice: str, reason: str) -> Label:
 def send_back(pair: Pair, *, by: User, reason: str) -> None:
     """Ask one more person, who has not labelled the pair yet; its flags rest until that label is there.
 
-    An earlier settlement of the pair no longer stands. Raises AlreadySettled if no flag is open, and NobodyLeft if
-    every member has labelled or skipped the pair. Whether somebody is at work is not known here.
+    Not the one who sends it back: they have seen what the judge and others say. An earlier settlement of the pair no
+    longer stands. Raises AlreadySettled if no flag is open, and NobodyLeft if every other member has labelled or
+    skipped the pair. Whether somebody is at work is not known here.
     """
+    keep_away([pair], project=pair.project, annotator=by)
     _resolve(pair, State.SENT_BACK, by=by, reason=reason)
     asked = Claim.objects.filter(pair=pair, annotator=OuterRef("user")).exclude(state=Claim.State.EXPIRED)
     if not Member.objects.filter(~Exists(asked), project=pair.project_id, user__is_active=True).exists():
         raise NobodyLeft
-    for label in Label.objects.filter(pair=pair, source=Label.Source.ADJUDICATION, withdrawn=False):
-        Label.objects.filter(pk=label.pk).update(withdrawn=True)
-        LabelRevision.objects.create(
-            label=label, kind=LabelRevision.Kind.UNDO, before=label.final_choice, blind=False, by=by
-        )
+    _withdraw_settlement(pair, by=by)
     Consensus.objects.filter(pair=pair, method=Consensus.Method.JUDGE).delete()
     imported = Label.objects.filter(pair=pair, source=Label.Source.IMPORT).count()
     have = imported + Claim.objects.filter(pair=pair, state=Claim.State.DONE).count()
@@ -202,6 +200,25 @@ def mark_ambiguous(pair: Pair, *, by: User, reason: str) -> None:
     _resolve(pair, State.SETTLED, by=by, reason=reason, resolution=AMBIGUOUS)
     _change(pair, ambiguous=True)
     audit.record("flag.ambiguous", pair, by=by, reason=reason)
+
+
+@transaction.atomic
+def reopen(pair: Pair, *, by: User) -> None:
+    """Take the last settlement back: its verdict stands no longer, and its flags are open again as far as still true.
+
+    Raises NotSettled where a flag is open, or the last thing decided was no settlement.
+    """
+    flags = Flag.objects.filter(pair=pair)
+    last = flags.select_for_update().filter(resolved_at__isnull=False).order_by("-resolved_at").first()
+    if last is None or last.state != State.SETTLED or flags.filter(state=State.OPEN).exists():
+        raise NotSettled
+    flags.filter(state=State.SETTLED, resolved_at=last.resolved_at).update(
+        state=State.OPEN, resolution="", reason="", resolved_by=None, resolved_at=None
+    )
+    _withdraw_settlement(pair, by=by)
+    _change(pair, ambiguous=False)
+    refresh(pair)
+    audit.record("flag.reopen", pair, by=by, was=last.resolution)
 
 
 def save_filter(project: Project, *, user: User, name: str, query: str) -> SavedFilter:
@@ -295,6 +312,15 @@ def _resolve(pair: Pair, state: str, *, by: User, reason: str, resolution: str =
         raise AlreadySettled
 
 
+def _withdraw_settlement(pair: Pair, *, by: User) -> None:
+    """Undo the labels that settled the pair; what they said stays as a revision."""
+    for label in Label.objects.filter(pair=pair, source=Label.Source.ADJUDICATION, withdrawn=False):
+        Label.objects.filter(pk=label.pk).update(withdrawn=True)
+        LabelRevision.objects.create(
+            label=label, kind=LabelRevision.Kind.UNDO, before=label.final_choice, blind=False, by=by
+        )
+
+
 def _change(pair: Pair, **fields: bool | int) -> None:
     """Write the pair, and what follows from it: its consensus, whether it is closed, and later its scores."""
     Pair.objects.filter(pk=pair.pk).update(**fields)
@@ -303,4 +329,4 @@ def _change(pair: Pair, **fields: bool | int) -> None:
     consensus.refresh(pair)
     close_if_settled(pair.pk, overlap=pair.project.overlap)
     pair.refresh_from_db(fields=["closed"])
-    jobs.enqueue(jobs.REFRESH_PAIRS, pair_ids=[pair.pk])
+    jobs.refresh([pair.pk])

@@ -8,6 +8,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from django.core.cache import cache
@@ -20,8 +21,7 @@ from genrm_engine.formats import Label
 from labeling.masking import mask
 from labeling.models import Consensus, Deployment, Pair, Project, TrainingRun
 from labeling.services import trust
-from labeling.services.consensus import majority
-from labeling.services.datasets import LabelledRow, blind_labels, holdout_rows
+from labeling.services.datasets import LabelledRow, blind_labels, holdout_rows, how_many, learnt_by, lines
 
 KEPT_SECONDS = 24 * 3600
 MORE = 100
@@ -31,11 +31,23 @@ CONFIDENCE = 0.8
 
 @dataclass(frozen=True)
 class Held:
-    """A deployment's labelled hold-out, and the judgements of it that count."""
+    """A deployment's labelled hold-out, and the judgements of it that count.
+
+    ``rows`` are the pairs of which people prefer one response, ``every`` and ``said`` those with ties as well.
+    """
 
     deployment: Deployment
-    rows: list[LabelledRow]
-    judged: list[engine.Judgement]
+    every: list[LabelledRow]
+    said: list[engine.Judgement]
+
+    @cached_property
+    def rows(self) -> list[LabelledRow]:
+        return [row for row in self.every if row.choice in ("a", "b")]
+
+    @cached_property
+    def judged(self) -> list[engine.Judgement]:
+        known = {str(row.pair.pk) for row in self.rows}
+        return [one for one in self.said if one.pair_id in known]
 
 
 @dataclass(frozen=True)
@@ -64,8 +76,8 @@ class Plan:
 
 
 def held_out(deployment: Deployment) -> Held:
-    rows = holdout_rows(deployment.project)
-    return Held(deployment, rows, trust.counted(deployment, rows))
+    every = holdout_rows(deployment.project, undecided=True)
+    return Held(deployment, every, trust.counted(deployment, every))
 
 
 def report_of(held: Held) -> Report:
@@ -92,7 +104,7 @@ def plan_of(held: Held, *, more: int = MORE, confidence: float | None = None) ->
     accepted = planner.accepting(sure, agrees, groups, thresholds=thresholds, ceiling=ceiling)
     return Plan(
         more=more,
-        forecast=planner.more_labels(history_of(deployment.project), more, now=_training_pairs(deployment.project)),
+        forecast=planner.more_labels(history_of(deployment.project), more, now=how_many(deployment.project)[0]),
         human_share=_human_share(deployment.project, more),
         chosen=accepted[0] if accepted else None,
         steps=accepted[1:],
@@ -102,24 +114,32 @@ def plan_of(held: Held, *, more: int = MORE, confidence: float | None = None) ->
 
 
 def history_of(project: Project) -> list[planner.Version]:
-    """The project's judge versions as they were last measured, with the labelled pairs each was trained on.
+    """The project's judge versions as they were last measured, with the labelled pairs that each one's line learnt.
 
-    A version that no run of the project made was trained on none of its labels.
+    One curve has one beginning: only versions that were trained here from the same judge as the champion, and that
+    judge itself. A run from before that was written down began with all its pairs.
     """
-    labels: dict[int, int] = defaultdict(int)
+    known, champion, asked = lines(), None, dict[int, int]()
+    learnt = learnt_by(project, known)
     figures: dict[int, Mapping[str, Any]] = {}
     for run in TrainingRun.objects.filter(project=project, candidate__isnull=False).order_by("pk"):
         assert run.candidate_id is not None
-        labels[run.candidate_id] = run.training_pairs
+        asked[run.candidate_id] = run.training_pairs
         figures[run.start_id] = (run.metrics.get("champion") or {}).get("all") or {}
         figures[run.candidate_id] = (run.metrics.get("candidate") or {}).get("all") or {}
     for deployment in Deployment.objects.filter(project=project).order_by("pk"):
+        if deployment.state == Deployment.State.CHAMPION:
+            champion = deployment.judge_id
         if deployment.measured.get("n"):
             figures[deployment.judge_id] = deployment.measured
+    # The newest of each line, the judge itself included, that was not trained here.
+    begun = {judge: next((one for one in line if one not in asked), line[-1]) for judge, line in known.items()}
     return [
-        planner.Version(labels[judge], one["accuracy"], one["accuracy_low"], one["accuracy_high"])
+        planner.Version(
+            learnt[judge] or asked.get(judge, 0), one["accuracy"], one["accuracy_low"], one["accuracy_high"]
+        )
         for judge, one in figures.items()
-        if one.get("n")
+        if one.get("n") and (champion is None or begun[judge] == begun[champion])
     ]
 
 
@@ -145,13 +165,17 @@ def _digest(held: Held) -> str:
 
 def _confidences(held: Held) -> tuple[dict[str, float], dict[str, float], dict[str, str]]:
     """Of the pairs that selective labelling is tested on: calibrated confidence, whether people agree, and group."""
-    rows = {str(row.pair.pk): row for row in held.rows if row.pair.part in trust.TESTED_ON}
-    p_a = {one.pair_id: trust.calibrated(held.deployment, one.p_a) for one in held.judged if one.pair_id in rows}
+    rows = {str(row.pair.pk): row for row in held.every if row.pair.part in trust.TESTED_ON}
+    p_a = {one.pair_id: trust.calibrated(held.deployment, one.p_a) for one in held.said if one.pair_id in rows}
     return (
         {item: max(p, 1 - p) for item, p in p_a.items()},
-        {item: metrics.correct(p, engine.as_choice(rows[item].choice)) for item, p in p_a.items()},
+        {item: metrics.correct(p, choice) if (choice := _sided(rows[item])) else 0.0 for item, p in p_a.items()},
         {item: rows[item].pair.group_key for item in p_a},
     )
+
+
+def _sided(row: LabelledRow) -> engine.Choice | None:
+    return engine.as_choice(row.choice) if row.choice in ("a", "b") else None
 
 
 def _labels_by_annotator(project: Project) -> tuple[dict[str, dict[str, Label]], dict[str, str]]:
@@ -165,15 +189,6 @@ def _labels_by_annotator(project: Project) -> tuple[dict[str, dict[str, Label]],
         labels[str(pair_id)][f"user {annotator}" if annotator else f"file {external}"] = label
         groups[str(pair_id)] = group
     return labels, groups
-
-
-def _training_pairs(project: Project) -> int:
-    """How many pairs a judge would be trained on now: `training_rows`, without reading their texts."""
-    votes: dict[int, list[str]] = defaultdict(list)
-    given = blind_labels(project).filter(pair__part=Pair.Part.TRAIN, pair__audit=False, pair__ambiguous=False)
-    for pair_id, choice in given.values_list("pair_id", "choice"):
-        votes[pair_id].append(choice)
-    return sum(majority(choices)[0] in ("a", "b") for choices in votes.values())
 
 
 def _human_share(project: Project, more: int) -> float:

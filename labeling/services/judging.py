@@ -29,13 +29,22 @@ REMOTE = ("openai",)
 """Backends whose model runs on a server: they need no device of this machine."""
 
 MAX_ATTEMPTS = 5
+"""After so many a request has failed, until it is tried again."""
+
+FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=6)
+"""Until a failed request is tried again: twice as long after each attempt. A server comes back, a key is renewed."""
+
 OUTSIDE = 200
 """Most pairs of another project by which this one's judges are measured."""
 
 
-def methods_of(project: Project, judge: JudgeVersion) -> tuple[Method, ...]:
-    """A quick score of every pair; rationales too unless the project wants none or the judge writes none."""
-    reasons = project.samples_per_order > 0 and judge.method not in HEADS
+def methods_of(project: Project, champion: Deployment) -> tuple[Method, ...]:
+    """A quick score of every pair; rationales too where the project wants some or the judge counts by them.
+
+    A judge that writes none is never asked for any.
+    """
+    wanted = project.samples_per_order > 0 or champion.counts == Method.COT
+    reasons = wanted and champion.judge.method not in HEADS
     return (Method.SCORE, Method.COT) if reasons else (Method.SCORE,)
 
 
@@ -44,21 +53,35 @@ def request_project(project: Project) -> int:
 
     New pairs go before those that an earlier judge has judged already. A shadow judges the hold-out, and the pairs
     imported since it became one, by the method that counts for it, when nothing else waits. So the champion judges the
-    pairs of the project's outside sets.
+    pairs of the project's outside sets, unless it runs on a server: nobody of those projects chose to send it anything.
     """
     champion = champion_of(project)
     if champion is None:
         return 0
-    asked = sum(_request(project, champion.judge, method) for method in methods_of(project, champion.judge))
+    asked = sum(_request(project, champion.judge, method) for method in methods_of(project, champion))
     for shadow in shadows_of(project):
         beside = ~Q(part=Pair.Part.TRAIN) | Q(created_at__gte=shadow.shadow_since)
         asked += _request(project, shadow.judge, Method(shadow.counts), where=beside, priority=Priority.SHADOW)
-    for other in project.outside.all():
+    here = champion.judge.backend not in REMOTE
+    if not here:
+        drop_outside(project, champion.judge_id, project.outside.all())
+    for other in project.outside.all() if here else ():
         pairs = Q(pk__in=list(outside_votes(other)))
         asked += _request(other, champion.judge, Method(champion.counts), where=pairs, priority=Priority.SHADOW)
     if asked:
         jobs.enqueue(jobs.JUDGE)
     return asked
+
+
+def follow_samples(project: Project) -> None:
+    """Ask for rationales where the project wants some now, and forget those that wait where it wants none."""
+    champion = champion_of(project)
+    if champion is None:
+        return
+    if Method.COT not in methods_of(project, champion):
+        own = JudgingRequest.objects.filter(pair__project=project, judge=champion.judge_id, method=Method.COT)
+        own.delete()
+    request_project(project)
 
 
 def outside_votes(other: Project) -> dict[int, list[str]]:
@@ -79,6 +102,12 @@ def drop_requests(project: Project, judge_id: int) -> None:
     drop_outside(project, judge_id, project.outside.all())
 
 
+def forget_requests(project: Project, judge_id: int) -> None:
+    """Forget what no worker is at yet, so that it is asked for anew, at the priority that is right now."""
+    asked = JudgingRequest.objects.filter(pair__project=project, judge=judge_id)
+    asked.exclude(state=State.LEASED).delete()
+
+
 def drop_outside(project: Project, judge_id: int, sets: Iterable[Project]) -> None:
     """Forget what the judge still had to judge of these outside sets.
 
@@ -95,7 +124,7 @@ def drop_outside(project: Project, judge_id: int, sets: Iterable[Project]) -> No
 def person_waits(pair: Pair, champion: Deployment) -> None:
     """Put the pair's missing judgements at the head of the queue, because somebody looks at it right now."""
     made = set(Judgement.objects.filter(pair=pair, judge=champion.judge_id).values_list("method", flat=True))
-    missing = [method for method in methods_of(pair.project, champion.judge) if method not in made]
+    missing = [method for method in methods_of(pair.project, champion) if method not in made]
     known = JudgingRequest.objects.filter(pair=pair, judge=champion.judge_id)
     raised = known.filter(state=State.WAITING).exclude(priority=Priority.PERSON_WAITING)
     changed = raised.update(priority=Priority.PERSON_WAITING)
@@ -121,6 +150,7 @@ def lease_chunk(*, remote: bool | None = None) -> list[JudgingRequest]:
         return []
     same = _waiting().filter(judge=first.judge_id, method=first.method, priority=first.priority)
     same = same.filter(pair__project=first.pair.project_id)
+    same = same.filter(pk=first.pk) if first.error else same.filter(error="")  # one bad pair fails alone
     ids = list(same.values_list("pk", flat=True)[: CHUNK[Method(first.method)]])
     token = uuid4().hex
     JudgingRequest.objects.filter(pk__in=ids, state=State.WAITING).update(
@@ -173,7 +203,7 @@ def store(requests: Sequence[JudgingRequest], judged: Sequence[engine.Judgement]
         if request.pair_id in by_pair
     )
     JudgingRequest.objects.filter(pk__in=[request.pk for request in requests if request.pair_id in by_pair]).delete()
-    jobs.enqueue(jobs.REFRESH_PAIRS, pair_ids=sorted(by_pair))
+    jobs.refresh(sorted(by_pair))
     return new
 
 
@@ -213,19 +243,37 @@ def store_judgement(pair_id: int, judge: JudgeVersion, row: engine.Judgement) ->
 
 
 def give_back(requests: Sequence[JudgingRequest], *, error: str = "", permanent: bool = False) -> None:
-    """Return a leased chunk: to the queue, or out of it when the error is permanent or came too often."""
+    """Return a leased chunk: to the queue, or out of it for a while when the error is permanent or came too often."""
     for request in requests:
         failed = permanent or (bool(error) and request.attempts >= MAX_ATTEMPTS)
         JudgingRequest.objects.filter(pk=request.pk, lease=request.lease).update(
-            state=State.FAILED if failed else State.WAITING, lease="", leased_until=None, error=error[:2000]
+            state=State.FAILED if failed else State.WAITING,
+            lease="",
+            leased_until=timezone.now() + _wait(request.attempts) if failed else None,
+            error=error[:2000],
         )
+
+
+def retry_failed() -> int:
+    """Let failed requests whose time has come wait again, behind everything else; returns how many."""
+    due = Q(leased_until=None) | Q(leased_until__lte=timezone.now())
+    return JudgingRequest.objects.filter(due, state=State.FAILED).update(
+        state=State.WAITING, leased_until=None, priority=Priority.SHADOW
+    )
+
+
+def _wait(attempts: int) -> timedelta:
+    return min(FIRST_WAIT * int(2 ** min(attempts, 10)), LONGEST_WAIT)
 
 
 def expire_leases() -> int:
     """Requests whose worker fell silent wait again, or fail if that happened too often; returns how many."""
     silent = JudgingRequest.objects.filter(state=State.LEASED, leased_until__lt=timezone.now())
     failed = silent.filter(attempts__gte=MAX_ATTEMPTS).update(
-        state=State.FAILED, lease="", leased_until=None, error="the judge worker died again and again on this pair"
+        state=State.FAILED,
+        lease="",
+        leased_until=timezone.now() + LONGEST_WAIT,
+        error="the judge worker died again and again on this pair",
     )
     return failed + silent.update(state=State.WAITING, lease="", leased_until=None)
 

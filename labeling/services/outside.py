@@ -1,6 +1,8 @@
 """Other projects' labelled hold-out pairs, by which a project's judges are measured out of distribution.
 
-The pairs are judged under their own project's guidelines. What is asked for, and when, is the business of `judging`.
+The pairs are judged under their own project's guidelines, and only by judges that run here: another project's pairs
+are never sent to a server that this project's managers connected. What is asked for, and when, is the business of
+`judging`.
 """
 
 from collections.abc import Collection

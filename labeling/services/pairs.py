@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,7 @@ from labeling.readers import Raw, as_text
 from labeling.services import bulk
 from labeling.services.claims import close_settled
 from labeling.services.given_labels import GivenLabel
-from labeling.services.parts import is_audited, part_of, place_of
+from labeling.services.parts import is_audited, joined_gate, part_of, place_of
 from labeling.services.rows import Row
 
 MOST_RAW = 1_000_000
@@ -27,7 +27,7 @@ _PAIR = (
 )
 _LABEL = (
     *("pair", "external_annotator", "source", "choice", "final_choice", "strength", "criteria", "highlights"),
-    *("comment", "seconds", "too_fast", "blind", "withdrawn", "created_at"),
+    *("comment", "seconds", "too_fast", "blind", "withdrawn", "created_at", "stored_at"),
 )
 _REJECTED = ("batch", "number", "field", "reason", "excerpt", "raw")
 _written = json.JSONEncoder(ensure_ascii=False).encode
@@ -65,7 +65,9 @@ def store(batch: ImportBatch, project: Project, outcomes: Sequence[Outcome]) -> 
     found = _sorted(project, outcomes)
     now = timezone.now()
     ids = bulk.reserve_ids(Pair, len(found.fresh)) if found.fresh else []
-    bulk.insert(Pair, _PAIR, (_pair(batch, project, key, row, now) for key, row in zip(ids, found.fresh, strict=True)))
+    joined = set(joined_gate(project)) if found.fresh else set()
+    pairs = (_pair(batch, project, key, row, joined, now) for key, row in zip(ids, found.fresh, strict=True))
+    bulk.insert(Pair, _PAIR, pairs)
     fresh = {key: row.labels for key, row in zip(ids, found.fresh, strict=True) if row.labels}
     more = _labels_to_add(project, found, fresh) if found.added else {}
     rows = [_label(key, label, now) for each in (fresh, more) for key, labels in each.items() for label in labels]
@@ -149,8 +151,11 @@ def _rejected(batch: ImportBatch, each: Rejected) -> tuple[object, ...]:
     return (batch.pk, each.number, each.field[:60], each.reason[:500], each.text[:200].strip(), raw)
 
 
-def _pair(batch: ImportBatch, project: Project, key: int, row: Row, now: datetime) -> tuple[Any, ...]:
-    part = part_of(project, row.group_key)
+def _pair(
+    batch: ImportBatch, project: Project, key: int, row: Row, joined: Collection[str], now: datetime
+) -> tuple[Any, ...]:
+    drawn = part_of(project, row.group_key)
+    part = Pair.Part.GATE if row.group_key in joined else drawn
     content = row.content_hash
     return (
         key,
@@ -168,7 +173,7 @@ def _pair(batch: ImportBatch, project: Project, key: int, row: Row, now: datetim
         content,
         row.group_key,
         part.value,
-        part == Pair.Part.TRAIN and is_audited(project, content),
+        drawn == Pair.Part.TRAIN and is_audited(project, content),  # the audit stays a random part, joined or not
         place_of(project, content),
         0.0,
         "",
@@ -195,4 +200,5 @@ def _label(key: int, label: GivenLabel, now: datetime) -> tuple[Any, ...]:
         label.blind,
         False,
         label.created_at or now,
+        now,
     )

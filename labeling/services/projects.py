@@ -1,11 +1,17 @@
 """Projects come and go. What people have labelled is never deleted with one."""
 
+import shutil
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 
+from labeling import run_files
 from labeling.errors import LabelingError
 from labeling.models import ImportBatch, Label, Member, Project, TrainingRun
-from labeling.services import audit, deployments
+from labeling.services import audit, dataset_versions, deployments
 
 
 class SlugTaken(LabelingError):
@@ -33,7 +39,7 @@ def create_project(*, by: User, slug: str, **fields: object) -> Project:
 
 @transaction.atomic
 def delete_project(project: Project, *, by: User) -> None:
-    """Delete a project with its pairs and whatever came with them from files.
+    """Delete a project with its pairs and whatever came with them from files; then its frozen exports and run files.
 
     Raises CannotDelete where people have labelled in it, or where a run or an import is under way.
     """
@@ -46,4 +52,12 @@ def delete_project(project: Project, *, by: User) -> None:
     if project.batches.filter(state__in=(ImportBatch.State.WAITING, ImportBatch.State.RUNNING)).exists():
         raise CannotDelete("An import is under way; cancel it first.")
     audit.record("project.delete", project, by=by, slug=project.slug)
+    runs = TrainingRun.objects.filter(project=project).only("pk")
+    folders = [dataset_versions.project_folder(project.pk), *(run_files.folder_of(run) for run in runs)]
     project.delete()
+    transaction.on_commit(partial(_remove, folders))
+
+
+def _remove(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -32,6 +32,7 @@ class Reveal:
 HOLDOUT = Reveal("hidden", reason="This pair measures the judge, so its verdict is never shown.")
 NEVER = Reveal("hidden", reason="This project does not show the judge's verdict.")
 ASSISTED = Reveal("hidden", reason="The judge's verdict was shown before.")
+UNDONE = Reveal("hidden", reason="This label was undone.")
 NO_JUDGE = Reveal("hidden", reason="This project has no judge yet.")
 
 
@@ -58,8 +59,7 @@ def reveal(label: Label) -> Reveal:
         return Reveal("waiting", reason="The judge has not seen this pair yet.", judge=champion.judge.name)
     if shown.rationale_waiting:
         judging.person_waits(label.pair, champion)
-    _mark_revealed(label, champion.judge)
-    return shown
+    return shown if _mark_revealed(label, champion.judge) else UNDONE
 
 
 def expected(label: Label) -> bool:
@@ -73,12 +73,18 @@ def expected_of(pair: Pair, project: Project) -> bool:
 
 
 def before(claim: Claim) -> Reveal | None:
-    """The verdict shown before labelling, under the policy `before` only; None where nothing may be shown."""
+    """The verdict shown before labelling, under the policy `before` only; None where nothing may be shown.
+
+    The claim remembers that it was shown: its label is not blind, whatever the policy is by then.
+    """
     project = claim.pair.project
     if project.reveal != Project.Reveal.BEFORE or claim.pair.unrevealed:
         return None
     champion = _champion(project)
-    return _judged(claim.pair, champion, swapped=claim.swapped, label=None) if champion else None
+    found = _judged(claim.pair, champion, swapped=claim.swapped, label=None) if champion else None
+    if found is not None and not claim.assisted:
+        Claim.objects.filter(pk=claim.pk).update(assisted=True)
+    return found
 
 
 def _champion(project: Project) -> Deployment | None:
@@ -91,17 +97,18 @@ def _judged(pair: Pair, champion: Deployment, *, swapped: bool, label: Label | N
     if counted is None:
         return None
     rationale, note = _rationale(made.get("cot"), counted, swapped=swapped)
-    p_a = trust.calibrated(champion, counted.p_a)
+    counts = counted.method == champion.counts  # the deployment is calibrated on this method alone
+    p_a = trust.calibrated(champion, counted.p_a) if counts else counted.p_a
     return Reveal(
         "shown",
         choice=to_shown(counted.winner, swapped=swapped),
         confidence=max(p_a, 1 - p_a),
         p_left=1 - p_a if swapped else p_a,
         consistent=counted.consistent,
-        agrees=counted.winner == label.choice if label is not None and label.choice in ("a", "b") else None,
+        agrees=counted.winner == label.final_choice if label is not None and label.final_choice in ("a", "b") else None,
         rationale=rationale,
         rationale_note=note,
-        rationale_waiting="cot" not in made and "cot" in judging.methods_of(pair.project, champion.judge),
+        rationale_waiting="cot" not in made and "cot" in judging.methods_of(pair.project, champion),
         judge=champion.judge.name,
         method=counted.method,
         trusted=champion.trusted,
@@ -133,10 +140,12 @@ def _sureness(chain: Rationale) -> float:
     return p_a if chain.verdict == "a" else 1 - p_a
 
 
-def _mark_revealed(label: Label, judge: JudgeVersion) -> None:
-    if label.revealed_at is None:
-        label.revealed_at = timezone.now()
-        label.revealed_judge = judge
-        Label.objects.filter(pk=label.pk, revealed_at=None).update(
-            revealed_at=label.revealed_at, revealed_judge=label.revealed_judge
-        )
+def _mark_revealed(label: Label, judge: JudgeVersion) -> bool:
+    """Whether the verdict may be shown: not where the label was undone meanwhile, for its next verdict is blind."""
+    if label.revealed_at is not None:
+        return True
+    label.revealed_at, label.revealed_judge = timezone.now(), judge
+    standing = Label.objects.filter(pk=label.pk, revealed_at=None, withdrawn=False)
+    if not standing.update(revealed_at=label.revealed_at, revealed_judge=judge):
+        label.refresh_from_db(fields=["revealed_at", "revealed_judge"])
+    return label.revealed_at is not None

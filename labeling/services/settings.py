@@ -2,10 +2,11 @@
 
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.utils import timezone
 
 from labeling import jobs
-from labeling.models import Project
-from labeling.services import audit, claims
+from labeling.models import Deployment, Project
+from labeling.services import audit, claims, judging
 
 FOLLOWS = {
     "routing": jobs.ROUTE,
@@ -14,6 +15,9 @@ FOLLOWS = {
     "wished_agreement": jobs.REFRESH_PROJECT,
 }
 """What is brought up to date in the background after a setting has changed."""
+
+FOLLOWED_UP = FOLLOWS.keys() - {"consensus_method"}
+"""What a refresh of the project brings up to date too. That a fit is missing the sweep sees by itself."""
 
 
 @transaction.atomic
@@ -36,6 +40,11 @@ def change_settings(project: Project, *, by: User, **wanted: object) -> list[str
     audit.record("project.settings", current, by=by, changes=changes)
     if "overlap" in changes:
         claims.reopen(current)
+    if "samples_per_order" in changes:
+        judging.follow_samples(current)
+    if FOLLOWED_UP & changes.keys():  # the sweep makes up for a job that is lost with the broker
+        champion = Deployment.objects.filter(project=current, state=Deployment.State.CHAMPION)
+        champion.update(follow_up=timezone.now())
     for name in FOLLOWS.keys() & changes.keys():
         jobs.enqueue(FOLLOWS[name], project_id=current.pk)
     return list(changes)

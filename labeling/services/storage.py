@@ -15,14 +15,13 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from genrm_engine.starter import EMBEDDED, FOLDERS
+from genrm_engine.weights import ADAPTER
 from labeling.errors import LabelingError
 from labeling.models import Deployment, JudgeVersion, Project, PrunedWeights, TrainingRun
 from labeling.models.judges import JudgeCall
 from labeling.services import audit
 
 State = Deployment.State
-ADAPTER = "adapter_config.json"
-"""The file by which a folder is known to hold an adapter, which needs its parent's weights."""
 SNAPSHOT = frozenset({"train.jsonl", "older.jsonl", "holdout.jsonl", "config.json", "rubric.txt"})
 """What a run's folder keeps: the frozen rows, their hash being the run's, and how they were trained on."""
 

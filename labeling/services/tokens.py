@@ -68,6 +68,9 @@ def owner_of(secret: str) -> ApiToken | None:
 _VALID = Compiled(
     lambda: (
         ApiToken.objects.select_related("owner", "project")
+        .defer(
+            *[f"project__{field.name}" for field in Project._meta.concrete_fields if field.name not in ("id", "slug")]
+        )
         .filter(sha256=Slot("sha256", CharField()), revoked_at=None, owner__is_active=True)
         .filter(Q(expires_at=None) | Q(expires_at__gt=Slot("now", DateTimeField())))
     )

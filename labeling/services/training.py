@@ -217,8 +217,10 @@ def trains_on(run: TrainingRun, pairs: Collection[int]) -> None:
 
 
 def finish(run: TrainingRun, state: str, message: str, **fields: Any) -> bool:
-    """End the run; False if somebody else ended it before."""
+    """End the run; False if somebody else ended it before, or if it was to be decided and somebody has cancelled it."""
     own = TrainingRun.objects.filter(pk=run.pk, state=State.RUNNING, lease=run.lease)
+    if state in (State.PROMOTED, State.REJECTED):
+        own = own.filter(cancel_requested=False)
     return bool(
         own.update(
             state=state, message=message[:300], finished_at=timezone.now(), leased_until=None, lease="", **fields

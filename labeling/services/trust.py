@@ -2,6 +2,7 @@
 
 import numpy as np
 from django.db.models import Count, Max, Q
+from django.utils import timezone
 
 from genrm_engine.evaluation import calibration, metrics, selective
 from genrm_engine.types import Judgement as EngineJudgement
@@ -11,6 +12,7 @@ from labeling.models import Deployment, Judgement, Label, LabelRevision, Pair
 from labeling.services.datasets import LabelledRow, holdout_rows
 
 LEAST_PAIRS = 20
+LEAST_GROUPS = 5  # of one or two prompts, resampling shows no error at all
 LEAST_ACCURACY = 0.6
 LEAST_CONSISTENCY = 0.5
 
@@ -25,16 +27,20 @@ The labels that fitted the temperature may test as well: dividing by it never ch
 def measure(deployment: Deployment) -> bool:
     """Measure the deployment on the hold-out pairs labelled and judged so far; returns whether it is trusted.
 
-    Trusted means: at least 20 pairs, accuracy of at least 0.6 with the lower end of its 95 % interval above one half,
-    and the same winner after the swap in at least half of the pairs. The calibration and the confidence from which on
-    the judge may label alone are brought up to date too.
+    Trusted means: at least 20 pairs of at least 5 prompts, accuracy of at least 0.6 with the lower end of its 95 %
+    interval above one half, and the same winner after the swap in at least half of the pairs. The calibration and the
+    confidence from which on the judge may label alone are brought up to date too.
     """
     measured_of = fingerprint(deployment)
-    rows = holdout_rows(deployment.project)
-    judged = counted(deployment, rows)
+    every = holdout_rows(deployment.project, undecided=True)
+    rows = [row for row in every if row.choice in ("a", "b")]
+    said = counted(deployment, every)
+    known = {str(row.pair.pk) for row in rows}
+    judged = [one for one in said if one.pair_id in known]
     figures = _figures(judged, rows)
     trusted = (
         figures.n >= LEAST_PAIRS
+        and figures.groups >= LEAST_GROUPS
         and (figures.accuracy or 0) >= LEAST_ACCURACY
         and (figures.accuracy_low or 0) > 0.5
         and (figures.consistency or 0) >= LEAST_CONSISTENCY
@@ -42,11 +48,16 @@ def measure(deployment: Deployment) -> bool:
     before = (deployment.trusted, deployment.calibration, deployment.thresholds)
     deployment.trusted, deployment.measured, deployment.measured_of = trusted, figures.to_json(), measured_of
     deployment.calibration = _calibration(judged, rows)
-    deployment.thresholds = _thresholds(deployment, judged, rows)
-    deployment.save(update_fields=["trusted", "measured", "measured_of", "calibration", "thresholds"])
+    deployment.thresholds = _thresholds(deployment, said, every)
+    changed = ["trusted", "measured", "measured_of", "calibration", "thresholds"]
+    moved = (deployment.calibration, deployment.thresholds) != before[1:]
+    if trusted != before[0] or (moved and deployment.project.judge_labels):
+        deployment.follow_up = timezone.now()  # the sweep makes up for a job that is lost with the broker
+        changed.append("follow_up")
+    deployment.save(update_fields=changed)
     if trusted != before[0]:
         jobs.enqueue(jobs.REFRESH_PROJECT, project_id=deployment.project_id)
-    elif (deployment.calibration, deployment.thresholds) != before[1:]:
+    elif moved:
         jobs.enqueue(jobs.JUDGE_LABELS, project_id=deployment.project_id)
     return trusted
 
@@ -132,7 +143,10 @@ def _calibration(judged: list[EngineJudgement], rows: list[LabelledRow]) -> dict
 
 
 def _thresholds(deployment: Deployment, judged: list[EngineJudgement], rows: list[LabelledRow]) -> dict[str, object]:
-    """What selective labelling found; empty until there is a judged label in its parts."""
+    """What selective labelling found; empty until there is a judged label in its parts.
+
+    The judge names one response always, so where people's verdict is a tie it does not agree with them.
+    """
     choices = {str(row.pair.pk): row.choice for row in rows if row.pair.part in TESTED_ON}
     p_a = {one.pair_id: calibrated(deployment, one.p_a) for one in judged if one.pair_id in choices}
     if not p_a:

@@ -3,34 +3,46 @@
 The labels are those of audit pairs alone: blind, and on pairs that were drawn at random, which routed pairs are not.
 The predictions are the champion's on pairs whose labels never trained it, because on those it learnt from it agrees
 with people more than elsewhere. So where any judge of its line was trained in this project, labels of the other pairs
-may be in its weights, and only the audit pairs count; where none was, all pairs outside the hold-out do.
+may be in its weights, and only the audit pairs count; where none was, all pairs that were not drawn for the hold-out.
+Audit pairs that have joined the gate since are as random and as little trained on as before, and go on counting.
+People may have labelled more of one import than of another: within each the labelled audit pairs are a random part,
+and stand for all of it. Imports of which no audit pair is labelled yet are left out.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from genrm_engine import types as engine
 from genrm_engine.errors import EngineError
 from genrm_engine.evaluation.prediction_powered import PoweredMean, win_rate
 from genrm_engine.formats import DataRow, Label
-from labeling.models import Deployment, Judgement, JudgeVersion, JudgingRequest, Pair, Project, TrainingRun
+from labeling.models import Deployment, Judgement, JudgingRequest, Pair, Project, TrainingRun
 from labeling.services import judging, trust
 from labeling.services.consensus import majority
-from labeling.services.datasets import blind_labels
+from labeling.services.datasets import blind_labels, lines
+from labeling.services.parts import joined_gate
 
-Judged = tuple[DataRow, engine.Judgement]
+LEAST_GROUPS = 10
+"""Independent prompts with a label that a win rate takes: of fewer its interval says less than it seems to."""
+
+Judged = tuple[DataRow, engine.Judgement, int | None]
+"""A pair, the judgement of it that counts, and its import."""
 
 
 @dataclass(frozen=True)
 class ModelLine:
-    """A response model's win rate; None, with what is ``missing``, where there are too few labels."""
+    """A response model's win rate; None, with what is ``missing``, where there are too few labels.
+
+    ``left_out`` are judged pairs of imports of which no audit pair is labelled yet.
+    """
 
     model: str
     found: PoweredMean | None
     missing: str = ""
+    left_out: int = 0
 
 
 def win_rates(project: Project) -> list[ModelLine]:
@@ -54,7 +66,7 @@ def audit_only(project: Project, champion: Deployment) -> bool:
 
     As long as judgements wait, those that are made are not a random part: pairs that a person looks at come first.
     """
-    line = set(_line_of(champion.judge_id))
+    line = lines()[champion.judge_id]
     if TrainingRun.objects.filter(project=project, candidate__in=line).exists():
         return True
     waiting = JudgingRequest.objects.filter(pair__project=project, judge=champion.judge_id, method=champion.counts)
@@ -64,21 +76,14 @@ def audit_only(project: Project, champion: Deployment) -> bool:
 def population(project: Project, champion: Deployment) -> QuerySet[Pair]:
     """The pairs whose mean is estimated: a random part of them, the audit, is what people label for it.
 
-    Where gold questions are served out of turn they are left out, because people have labelled them more often.
+    Groups that joined the gate stay whole, or their labelled pairs would weigh more than their share. Where gold
+    questions are served out of turn they are left out, because people have labelled them more often.
     """
-    pairs = Pair.objects.filter(project=project, part=Pair.Part.TRAIN)
+    joined = Q(group_key__in=joined_gate(project))
+    pairs = Pair.objects.filter(Q(part=Pair.Part.TRAIN) | joined, project=project)
     if audit_only(project, champion):
         pairs = pairs.filter(audit=True)
     return pairs.filter(gold="") if project.gold_every else pairs
-
-
-def _line_of(judge_id: int) -> Iterator[int]:
-    """The judge and all its ancestors."""
-    parents = dict(JudgeVersion.objects.order_by().values_list("pk", "parent_id"))
-    found: int | None = judge_id
-    while found is not None:
-        yield found
-        found = parents[found]
 
 
 def _judged(project: Project, champion: Deployment) -> Iterator[Judged]:
@@ -92,13 +97,13 @@ def _judged(project: Project, champion: Deployment) -> Iterator[Judged]:
         pair, said = judgement.pair, trust.to_engine(judgement)
         known = engine.Pair(str(pair.pk), (), "", "", pair.group_key)
         row = DataRow(known, labels.get(pair.pk), models=(pair.model_a, pair.model_b))
-        yield row, replace(said, p_a=trust.calibrated(champion, said.p_a))
+        yield row, replace(said, p_a=trust.calibrated(champion, said.p_a)), pair.batch_id
 
 
 def _audit_labels(project: Project) -> dict[int, Label]:
     """People's blind majority on the audit pairs."""
     votes: dict[int, list[str]] = defaultdict(list)
-    drawn = blind_labels(project).filter(pair__part=Pair.Part.TRAIN, pair__audit=True)
+    drawn = blind_labels(project).filter(pair__audit=True)
     for pair_id, choice in drawn.values_list("pair_id", "choice"):
         votes[pair_id].append(choice)
     return {pair_id: _label(majority(choices)[0]) for pair_id, choices in votes.items()}
@@ -109,7 +114,16 @@ def _label(choice: str) -> Label:
 
 
 def _line(model: str, judged: Sequence[Judged]) -> ModelLine:
+    pairs = Counter(batch for _, _, batch in judged)
+    labelled = Counter(batch for row, _, batch in judged if row.choice is not None)
+    counted = [one for one in judged if labelled[one[2]]]
+    drawn = {row.pair.id: labelled[batch] / pairs[batch] for row, _, batch in counted}
     try:
-        return ModelLine(model, win_rate(model, [row for row, _ in judged], [said for _, said in judged]))
+        if not counted:
+            raise EngineError("no item has a human label")
+        found = win_rate(model, [row for row, _, _ in counted], [said for _, said, _ in counted], probabilities=drawn)
+        if found.groups < LEAST_GROUPS:
+            raise EngineError(f"human labels are needed in at least {LEAST_GROUPS} groups, not {found.groups}")
     except EngineError as error:
         return ModelLine(model, None, str(error))
+    return ModelLine(model, found, left_out=len(judged) - len(counted))

@@ -12,7 +12,7 @@ from labeling.connect_forms import LocalForm, PriceForm, ServerForm
 from labeling.errors import CannotConnect
 from labeling.http import LabelerRequest, page, render_page
 from labeling.models import Deployment, JudgeTrial, Member
-from labeling.services import trials
+from labeling.services import claims, trials
 
 RECENT = 8
 KINDS = {"local": LocalForm, "server": ServerForm}
@@ -43,12 +43,14 @@ def connect(request: LabelerRequest, slug: str) -> HttpResponse:
 def trial(request: LabelerRequest, trial_id: int) -> HttpResponse:
     found = access.trial_for(request.user, trial_id)
     unfinished = found.state in UNFINISHED
+    heard = trial_queries.heard_of(found)
+    claims.keep_away([one.pair for one in heard], project=found.project, annotator=request.user)
     form = PriceForm(request.GET if {"read", "written"} & request.GET.keys() else None, auto_id="price-%s")
     context = {
         "trial": found,
         "project": found.project,
         "unfinished": unfinished,
-        "heard": trial_queries.heard_of(found),
+        "heard": heard,
         "per_pair": trial_queries.per_pair(found),
         "form": form,
     }

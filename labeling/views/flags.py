@@ -7,7 +7,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 
 from labeling import access, flag_queries, queries
-from labeling.errors import LabelingError
+from labeling.errors import AlreadySettled, LabelingError
 from labeling.flag_forms import DECISIONS, BulkForm, FilterForm, SaveFilterForm, SettleForm
 from labeling.flag_queries import Wanted
 from labeling.http import LabelerRequest, page, wants_partial
@@ -17,6 +17,7 @@ from labeling.services import flags as flag_service
 
 PER_PAGE = 50
 TEMPLATE = "labeling/flags.html"
+YOURS = "You have settled this pair already. Take the settlement back to change it."
 SAID = {flag_service.SEND_BACK: "Sent back", flag_service.AMBIGUOUS: "Marked ambiguous"}
 
 
@@ -41,7 +42,7 @@ def decide(request: LabelerRequest, slug: str) -> HttpResponse:
     ticked = Pair.objects.filter(project=project, pk__in=given["pair"])
     decided = flag_service.decide_all(ticked, by=request.user, choice=given["choice"], reason=given["reason"])
     messages.success(request, _outcome(given["choice"], decided))
-    return redirect(_address("flags", slug, wanted=wanted))
+    return redirect(_address("flags", slug, wanted=wanted, page=request.GET.get("page", "")))
 
 
 @page("POST")
@@ -78,14 +79,20 @@ def dossier(request: LabelerRequest, slug: str, pair_id: int) -> HttpResponse:
         choice = form.cleaned_data["choice"]
         try:
             flag_service.decide(pair, by=request.user, **form.cleaned_data)
+        except AlreadySettled as error:
+            last = flag_queries.last_decision(pair)
+            own = last is not None and last.resolved_by_id == request.user.pk
+            if own and last is not None and last.resolution == choice:  # sent twice
+                return redirect(_next(pair, wanted, place))
+            form.add_error(None, YOURS if own else str(error))
         except LabelingError as error:
             form.add_error(None, str(error))
         else:
             messages.success(request, f"{SAID.get(choice, 'Settled')}: {pair}.")
             return redirect(_next(pair, wanted, place))
     known = flag_queries.pair_dossier(pair)
-    if known.judgement is not None and not pair.closed:
-        claims.keep_away(pair, annotator=request.user)
+    if known.judgement is not None:
+        claims.keep_away([pair], project=pair.project, annotator=request.user)
     context = {
         "project": pair.project,
         "pair": pair,
@@ -96,6 +103,19 @@ def dossier(request: LabelerRequest, slug: str, pair_id: int) -> HttpResponse:
         "next": _next(pair, wanted, place),
     }
     return render(request, "labeling/dossier.html", context, status=422 if form.errors else 200)
+
+
+@page("POST")
+def reopen(request: LabelerRequest, slug: str, pair_id: int) -> HttpResponse:
+    """Take a settlement back, and go on with the pair where it was settled."""
+    pair = access.pair_for(request.user, slug, pair_id)
+    try:
+        flag_service.reopen(pair, by=request.user)
+    except LabelingError as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, f"Open again: {pair}.")
+    return redirect(_address("dossier", slug, pair.pk, wanted=FilterForm.read(request.GET)))
 
 
 def _queue(
@@ -110,9 +130,12 @@ def _queue(
     champion = judging.champion_of(project)
     trusted = champion is not None and champion.trusted
     found = Paginator(flag_queries.queue_for(project, wanted), PER_PAGE).get_page(request.GET.get("page"))
+    rows = flag_queries.rows_for(found.object_list, champion)
+    told = [row.pair for row in rows if row.tells]
+    claims.keep_away(told, project=project, annotator=request.user)
     context = _counts(project, wanted) | {
         "page": found,
-        "rows": flag_queries.rows_for(found.object_list, champion),
+        "rows": rows,
         "slices": flag_queries.slices_for(project, wanted),
         "saved": project.saved_filters.filter(user=request.user),
         "decisions": DECISIONS,
@@ -141,7 +164,8 @@ def _outcome(choice: str, decided: flag_service.Decided) -> str:
     if decided.before:
         parts.append(f"{decided.before} had been settled by somebody else before.")
     if decided.refused:
-        parts.append(f"{decided.refused} stay: every member has labelled or skipped them.")
+        stay, them = ("stays", "it") if decided.refused == 1 else ("stay", "them")
+        parts.append(f"{decided.refused} {stay}: every other member has labelled or skipped {them}.")
     return " ".join(parts)
 
 
@@ -153,6 +177,9 @@ def _next(pair: Pair, wanted: Wanted, place: float) -> str:
     return _address("dossier", pair.project.slug, following, wanted=wanted)
 
 
-def _address(name: str, *arguments: object, wanted: Wanted) -> str:
+def _address(name: str, *arguments: object, wanted: Wanted, page: str = "") -> str:
     url = reverse(f"labeling:{name}", args=arguments)
-    return f"{url}?{wanted.query}" if wanted.query else url
+    asked = [wanted.query] if wanted.query else []
+    if page.isdecimal():
+        asked.append(f"page={int(page)}")
+    return f"{url}?{'&'.join(asked)}" if asked else url

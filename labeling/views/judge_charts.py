@@ -96,6 +96,7 @@ class WinLine:
     worth: int = 0
     both: Bar | None = None
     people: Bar | None = None
+    left_out: int = 0
 
 
 def calibration_of(stored: Mapping[str, Any]) -> Calibration | None:
@@ -144,6 +145,7 @@ def win_line_of(line: ModelLine) -> WinLine:
         worth=round(found.effective_n),
         both=Bar(found.estimate, found.low, found.high),
         people=Bar(found.classical, found.classical_low, found.classical_high),
+        left_out=line.left_out,
     )
 
 
@@ -151,8 +153,9 @@ def _sentence(stored: Mapping[str, Any], tested: Sequence[Mapping[str, Any]]) ->
     wish = percent(stored["wished"])
     if stored["threshold"] is not None:
         return (
-            f"From {percent(stored['threshold'])} on the judge agrees with people in at least {wish} of the pairs "
-            f"({percent(stored['certainty'])} certain): {percent(stored['coverage'])} of the pairs."
+            f"From {percent(stored['threshold'])} on the judge agrees with people in at least {wish} of the pairs, "
+            f"a tie being no agreement ({percent(stored['certainty'])} certain): "
+            f"{percent(stored['coverage'])} of the pairs."
         )
     if stored["labels_missing"] is not None:
         missing = f"about {stored['labels_missing']} more hold-out labels are missing"

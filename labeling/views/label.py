@@ -1,6 +1,6 @@
 """Labelling: the screen, and what its keys send. Knows no rule of who gets which pair."""
 
-from django.http import HttpResponse
+from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 
 from labeling import access
@@ -8,6 +8,7 @@ from labeling.diffs import diff as word_diff
 from labeling.errors import ClaimGone, LabelingError, NothingToUndo
 from labeling.forms import REASON_TOO_LONG, REPORT_NEEDS, CommitForm, HeldForm, ReportForm, SkipForm
 from labeling.http import LabelerRequest, page, render_page, wants_partial, wants_receipt
+from labeling.models import Project
 from labeling.services import claims, labels
 from labeling.services import flags as flag_service
 from labeling.views import stage
@@ -61,7 +62,7 @@ def skip(request: LabelerRequest, claim_id: int) -> HttpResponse:
     claim = access.claim_for(request.user, claim_id)
     form = SkipForm(request.POST)
     if not form.is_valid():
-        return stage.show_next(request, claim.pair.project, status=422, notice=REASON_TOO_LONG)
+        return _unfit(request, claim.pair.project, REASON_TOO_LONG)
     try:
         claims.skip(claim, **form.cleaned_data)
     except ClaimGone as error:
@@ -93,7 +94,7 @@ def report(request: LabelerRequest, claim_id: int) -> HttpResponse:
     project = claim.pair.project
     form = ReportForm(request.POST)
     if not form.is_valid():
-        return stage.show_next(request, project, status=422, notice=REPORT_NEEDS)
+        return _unfit(request, project, REPORT_NEEDS)
     flag_service.report(claim, **form.cleaned_data)
     return stage.advance(request, project, notice="Reported to an adjudicator. The pair is still yours to label.")
 
@@ -118,3 +119,10 @@ def undo(request: LabelerRequest, slug: str) -> HttpResponse:
         return redirect("labeling:label", slug)
     claim = access.claim_for(request.user, claim.pk)
     return stage.show_claim(request, claim, notice="Undone: label this pair again.", count=True)
+
+
+def _unfit(request: LabelerRequest, project: Project, notice: str) -> HttpResponse:
+    """What is wrong with a skip or a report, for the browser's outbox or above the pair."""
+    if wants_receipt(request):
+        return JsonResponse({"saved": False, "notice": notice}, status=422)
+    return stage.show_next(request, project, status=422, notice=notice)

@@ -1,6 +1,7 @@
 """After the commit: the judge's verdict, and keeping or revising one's own."""
 
 from django.http import HttpResponse
+from django_htmx.http import retarget
 
 from labeling import access
 from labeling.errors import LabelingError
@@ -12,13 +13,17 @@ from labeling.views import stage
 
 @page("GET")
 def reveal(request: LabelerRequest, label_id: int) -> HttpResponse:
-    """The judge's verdict once there is one; polled while the annotator looks at the labelled pair."""
+    """The judge's verdict once there is one; polled while the annotator looks at the labelled pair.
+
+    The poll swaps the verdict alone; the next pair, where nothing may be shown any more, replaces the whole stage.
+    """
     label = access.label_for(request.user, label_id)
     if label.withdrawn:
-        return stage.advance(request, label.pair.project, notice="This label was undone.")
+        return retarget(stage.advance(request, label.pair.project, notice=reveals.UNDONE.reason), "#stage")
     shown = reveals.reveal(label)
     if shown.state == "hidden":
-        return stage.advance(request, label.pair.project)
+        notice = shown.reason if shown is reveals.UNDONE else stage.SAVED
+        return retarget(stage.advance(request, label.pair.project, notice=notice), "#stage")
     return stage.show_reveal(request, label, shown)
 
 

@@ -170,7 +170,7 @@ def _claim_context(request: LabelerRequest, claim: Claim, form: CommitForm | Non
     """Everything a pair to label needs. The key in the form makes a second sending of the same verdict harmless."""
     project = claim.pair.project
     undone: Label | None = getattr(claim, "label", None)
-    given = form.data if form is not None else _given_before(undone, project)
+    given = form.data if form is not None else _given_before(undone)
     return {
         "project": project,
         "claim": claim,
@@ -179,8 +179,9 @@ def _claim_context(request: LabelerRequest, claim: Claim, form: CommitForm | Non
         "sides": sides_of(claim),
         "verdicts": verdicts_for(project),
         "criteria": [
-            {**criterion, "field": criterion_field(number), "rated": given.get(criterion_field(number), "")}
-            for number, criterion in enumerate(project.criteria)
+            {**criterion, "field": field, "rated": given.get(field, "")}
+            for criterion in project.criteria
+            for field in [criterion_field(criterion["name"])]
         ],
         "form": form,
         "comment": given.get("comment", ""),
@@ -193,15 +194,14 @@ def _claim_context(request: LabelerRequest, claim: Claim, form: CommitForm | Non
     }
 
 
-def _given_before(label: Label | None, project: Project) -> dict[str, str]:
+def _given_before(label: Label | None) -> dict[str, str]:
     """What the annotator gave with a label that was undone, as the form's fields."""
     if label is None or label.claim is None:
         return {}
     swapped = label.claim.swapped
     found = {"comment": label.comment}
-    for number, criterion in enumerate(project.criteria):
-        if rated := label.criteria.get(criterion["name"]):
-            found[criterion_field(number)] = to_shown(rated, swapped=swapped)
+    for name, rated in label.criteria.items():
+        found[criterion_field(name)] = to_shown(rated, swapped=swapped)
     passages = [
         {**{name: one[name] for name in ("start", "end", "quote")}, "side": to_shown(one["response"], swapped=swapped)}
         for one in label.highlights

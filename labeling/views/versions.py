@@ -19,7 +19,7 @@ from labeling.errors import CannotReign, LabelingError
 from labeling.http import LabelerRequest, page
 from labeling.models import Deployment, Member, Project
 from labeling.services import changes as change_service
-from labeling.services import deployments, model_card, outside, storage
+from labeling.services import claims, deployments, model_card, outside, storage
 from labeling.version_queries import MeasuredSet, Version
 
 TEMPLATE = "labeling/versions.html"
@@ -184,7 +184,7 @@ def changes(request: LabelerRequest, slug: str, judge_id: int) -> HttpResponse:
     if old is not None:
         listed = Paginator(change_service.flips(old, new, kind=kind), PER_PAGE).get_page(request.GET.get("page"))
         shown = change_service.changes(old, new, listed.object_list)
-        change_service.keep_away(new.project, shown, annotator=request.user)
+        claims.keep_away([one.pair for one in shown], project=new.project, annotator=request.user)
         context |= {"page": listed, "changes": shown, "counts": change_service.count(old, new)}
     return render(request, "labeling/changes.html", context)
 

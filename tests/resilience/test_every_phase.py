@@ -124,7 +124,7 @@ def one_of_everything(run: TrainingRun) -> None:
     else:
         assert ends == {run.start_id: "champion", candidate.pk: "rejected"}
     made = Counter(Judgement.objects.values_list("judge", "method"))
-    assert made == {(run.start_id, "cot"): HELD_OUT, (candidate.pk, "cot"): HELD_OUT}
+    assert made == {(run.start_id, "score"): HELD_OUT, (candidate.pk, "cot"): HELD_OUT}, "each as it counts"
     assert set(Judgement.objects.values_list("pair__part", flat=True)) == {"gate", "test"}
     assert TrainedPair.objects.filter(run=run, pair__part="").count() == TRAINING
     assert TrainedPair.objects.count() == TRAINING

@@ -1,15 +1,20 @@
 """Imports by a worker: nothing is seen before all is there, a cancelled or lost one leaves nothing behind."""
 
+import gzip
 import io
 import json
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from django.contrib.auth.models import User
+from django.db import OperationalError
 from django.utils import timezone
+from pyarrow import parquet
 
 from labeling import jobs
 from labeling.errors import ImportNotActive, ImportRefused
@@ -166,6 +171,14 @@ def test_a_file_that_cannot_be_read_fails_with_its_reason(project: Project, home
     assert left_in(home) == []
 
 
+def test_the_reason_of_a_failed_file_is_one_that_every_database_takes(project: Project) -> None:
+    batch = asked(project, b'[{"prompt": "' + b"x" * 3_000 + b'\x00caf\xe9"}]')
+    import_jobs.run(batch.pk)
+    batch.refresh_from_db()
+    assert batch.state == State.FAILED
+    assert "xx�café" in batch.error
+
+
 def test_a_dead_workers_import_is_taken_up_from_the_start(
     project: Project, sent: Sent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,19 +296,122 @@ def test_a_folder_is_imported_by_its_name_and_none_outside(project: Project, hom
         sources.request(project, sources.Source(hub="some/set"), by=None, plan=Plan())
 
 
-def test_a_data_set_of_the_hub_is_read_by_its_library(project: Project, home: Path, settings: Any) -> None:
-    """By the path of a local folder, which the library loads as it does a name."""
-    pytest.importorskip("datasets", reason="the web parts alone are installed")
-    folder = home / "data"
-    folder.mkdir()
-    (folder / "train.jsonl").write_bytes(content(12))
+@pytest.fixture
+def hub(home: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that stands for the hub: the library loads it by its path as it does a name there."""
+    datasets = pytest.importorskip("datasets", reason="the web parts alone are installed")
+    load = datasets.load_dataset
+
+    def loaded(name: str, **more: Any) -> Any:
+        assert name.startswith("hf://datasets/")
+        return load(str(home / "hub" / name.removeprefix("hf://datasets/")), **more)
+
+    monkeypatch.setattr(datasets, "load_dataset", loaded)
     settings.ENV = settings.ENV.model_copy(update={"hub_datasets": True})
-    batch = sources.request(project, sources.Source(hub=str(folder)), by=None, plan=Plan())
+    return home / "hub"
+
+
+def asked_of_the_hub(project: Project, name: str) -> ImportBatch:
+    batch = sources.request(project, sources.Source(hub=name), by=None, plan=Plan())
     import_jobs.run(batch.pk)
     batch.refresh_from_db()
+    return batch
+
+
+def test_a_data_set_of_the_hub_is_read_by_its_library(project: Project, hub: Path) -> None:
+    (hub / "some" / "set").mkdir(parents=True)
+    (hub / "some" / "set" / "train.jsonl").write_bytes(content(12))
+    batch = asked_of_the_hub(project, "some/set")
     assert (batch.state, batch.imported, batch.error) == (State.DONE, 12, "")
-    nowhere = sources.request(project, sources.Source(hub=str(home / "nowhere")), by=None, plan=Plan())
-    import_jobs.run(nowhere.pk)
-    nowhere.refresh_from_db()
+    nowhere = asked_of_the_hub(project, "no/where")
     assert nowhere.state == State.FAILED
     assert "gives no data set" in nowhere.error
+
+
+def test_a_data_set_of_the_hub_that_breaks_off_fails_with_its_reason(project: Project, hub: Path, home: Path) -> None:
+    (hub / "some" / "set").mkdir(parents=True)
+    (hub / "some" / "set" / "train.jsonl").write_bytes(content(12) + b"{")
+    batch = asked_of_the_hub(project, "some/set")
+    assert batch.state == State.FAILED
+    assert batch.error.startswith("The hub's data set breaks off after row ")
+    assert not Pair.objects.exists()
+    assert left_in(home) == []
+
+
+def test_an_unexpected_error_ends_the_import_and_is_raised(
+    project: Project, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = asked(project)
+    breaking(monkeypatch, KeyError("nobody thought of this"))
+    with pytest.raises(KeyError):
+        import_batch(batch.pk)
+    batch.refresh_from_db()
+    assert (batch.state, batch.error, batch.imported) == (State.FAILED, import_jobs.UNEXPECTED, 0)
+    assert not Pair.objects.exists()
+    assert left_in(home) == []
+
+
+def test_a_database_that_is_away_ends_no_import(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = asked(project)
+    store = pairs.store
+    breaking(monkeypatch, OperationalError("server closed the connection"))
+    with pytest.raises(OperationalError):
+        import_batch(batch.pk)
+    monkeypatch.setattr(pairs, "store", store)
+    ImportBatch.objects.filter(pk=batch.pk, state=State.RUNNING).update(
+        leased_until=timezone.now() - timedelta(seconds=1)
+    )
+    assert import_jobs.waiting() == [batch.pk]
+    import_batch(batch.pk)
+    batch.refresh_from_db()
+    assert (batch.state, Pair.objects.count()) == (State.DONE, 35)
+
+
+def breaking(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """The database takes the second chunk no more."""
+    store, chunks = pairs.store, iter([False, True])
+
+    def stored(*given: Any) -> None:
+        if next(chunks):
+            raise error
+        store(*given)
+
+    monkeypatch.setattr(pairs, "store", stored)
+
+
+def zstd(data: bytes) -> bytes:
+    return bytes(pa.compress(data, "zstd", asbytes=True))
+
+
+def as_parquet(data: bytes) -> bytes:
+    sink = io.BytesIO()
+    parquet.write_table(pa.Table.from_pylist([json.loads(line) for line in data.splitlines()]), sink)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstd, as_parquet], ids=["gzip", "zstd", "parquet"])
+def test_a_small_file_that_may_hold_much_waits_for_a_worker(
+    project: Project, monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes]
+) -> None:
+    monkeypatch.setattr(imports, "AT_ONCE", 1_000_000)
+    assert asked(project).state == State.DONE
+    packed = pack(content(40))
+    monkeypatch.setattr(imports, "PACKED_AT_ONCE", len(packed) - 1)
+    batch = asked(project, packed)
+    assert batch.state == State.WAITING
+    import_batch(batch.pk)
+    batch.refresh_from_db()
+    assert (batch.state, batch.imported, batch.duplicates) == (State.DONE, 5, 35)
+
+
+def test_a_file_that_unpacks_to_too_much_fails_and_leaves_nothing(
+    project: Project, home: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.ENV = settings.ENV.model_copy(update={"unpacked_gib": 100_000 / 2**30})
+    batch = asked(project, gzip.compress(content() + b"\n" * 200_000))
+    assert batch.state == "waiting"
+    import_jobs.run(batch.pk)
+    batch.refresh_from_db()
+    assert (batch.state, batch.imported) == ("failed", 0)
+    assert "Unpacked, the file holds more than" in batch.error
+    assert not Pair.objects.exists()

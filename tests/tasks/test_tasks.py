@@ -1,18 +1,23 @@
 """The jobs: every name has a task, and the judging task does what the rows say."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import redis
+from django.contrib.auth.models import User
+from django.utils import timezone
 
 from genrm_engine.device import acquire_device
 from labeling import jobs
-from labeling.models import Deployment, Judgement, JudgingRequest
+from labeling.models import Deployment, Judgement, JudgingRequest, TrainingRun
 from labeling.queries import DEVICES
-from labeling.services import judging
+from labeling.services import judge_calls, judging
 from tests.conftest import Sent
 from tests.factories import DeploymentFactory, JudgeVersionFactory, PairFactory
 from workers import resident
 from workers.app import app
+from workers.tasks.calls import judge_call
 from workers.tasks.judging import judge_waiting
 
 
@@ -29,6 +34,11 @@ def test_every_job_name_has_a_registered_task() -> None:
 def test_beat_sends_only_registered_tasks() -> None:
     app.loader.import_default_modules()
     assert {entry["task"] for entry in app.conf.beat_schedule.values()} <= set(app.tasks)
+
+
+def test_what_beat_sends_does_not_pile_up_behind_a_long_job() -> None:
+    for entry in app.conf.beat_schedule.values():
+        assert entry["schedule"] <= entry["options"]["expires"] <= 3 * entry["schedule"]
 
 
 def test_everything_waiting_is_judged_by_both_methods(champion: Deployment, home: Path) -> None:
@@ -82,3 +92,64 @@ def test_the_job_is_sent_again_while_something_waits(
     judging.request_project(champion.project)
     judge_waiting()
     assert (jobs.JUDGE, {}) in sent
+
+
+def run_at_work(champion: Deployment) -> TrainingRun:
+    return TrainingRun.objects.create(
+        project=champion.project,
+        trigger="button",
+        method="genrm",
+        start=champion.judge,
+        origin=champion.judge,
+        config={},
+        state="running",
+        leased_until=timezone.now() + timedelta(minutes=1),
+    )
+
+
+def test_an_idle_judge_leaves_its_memory_to_a_training_run(champion: Deployment, home: Path) -> None:
+    resident.judge_backend(champion.judge)
+    judge_waiting()
+    assert resident._loaded, "nobody else needs it"
+    run = run_at_work(champion)
+    judge_waiting()
+    assert not resident._loaded
+    PairFactory.create(project=champion.project)
+    judging.request_project(champion.project)
+    assert judge_waiting() == 2, "between two phases of the run it judges all the same"
+    assert not resident._loaded
+    TrainingRun.objects.filter(pk=run.pk).update(leased_until=timezone.now() - timedelta(seconds=1))
+    resident.judge_backend(champion.judge)
+    judge_waiting()
+    assert resident._loaded, "a run whose worker died needs nothing"
+
+
+def test_a_call_that_finds_the_device_taken_unloads_the_judge(champion: Deployment, alice: User, home: Path) -> None:
+    pair = {"prompt": [], "response_a": "a", "response_b": "b"}
+    call = judge_calls.request_call(champion.project, pairs=[pair], by=alice)
+    resident.judge_backend(champion.judge)
+    lease = acquire_device(home / DEVICES, "auto", holder="training run 1", wait=False)
+    assert lease is not None
+    with lease:
+        judge_call(call.pk)
+    assert not resident._loaded
+
+
+def test_long_jobs_have_a_queue_of_their_own() -> None:
+    for name in (jobs.IMPORT, jobs.FREEZE_DATASET):
+        assert app.amqp.router.route({}, name)["queue"].name == "files"
+    assert app.amqp.router.route({}, jobs.SWEEP)["queue"].name == "default"
+
+
+def test_a_broker_that_does_not_answer_is_left_to_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hangs(*_arguments: object, **_options: object) -> None:
+        raise redis.exceptions.TimeoutError("Timeout reading from socket")
+
+    monkeypatch.undo()  # the real `send`
+    monkeypatch.setattr("labeling.jobs.current_app.send_task", hangs)
+    jobs.send(jobs.JUDGE, {})
+
+
+def test_nobody_waits_for_a_broker_that_hangs() -> None:
+    patience = app.conf.broker_transport_options["socket_timeout"]
+    assert 1 < patience < 10, "longer than a waiting worker's question, shorter than a person's patience"

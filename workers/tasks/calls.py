@@ -28,9 +28,11 @@ def judge_call(call_id: int) -> None:
         _answer(call)
         return
     lease = acquire_device(settings.HOME / DEVICES, settings.ENV.device, holder="judging", wait=False)
-    if lease is not None:
-        with lease:
-            _answer(call)
+    if lease is None:
+        resident.give_way()
+        return
+    with lease:
+        _answer(call)
 
 
 def _answer(call: JudgeCall) -> None:

@@ -23,10 +23,15 @@ log = structlog.get_logger(__name__)
 
 @app.task(name=jobs.JUDGE)
 def judge_waiting() -> int:
-    """Judge chunks for a few seconds, on servers and on the device here; returns how many pairs were judged."""
+    """Judge chunks for a few seconds, on servers and on the device here; returns how many pairs were judged.
+
+    A judge that has nothing left to do here leaves the device's memory to a training run, if one is at work.
+    """
     done = sum(_on_servers() if remote else _on_device() for remote in judging.places_waiting())
     if done and judging.anything_waiting():
         jobs.send(jobs.JUDGE, {})
+    if False not in judging.places_waiting():
+        resident.make_room()
     return done
 
 
@@ -39,8 +44,7 @@ def _on_device() -> int:
     """Under the device's lease. If a training run holds it nothing is done: the sweep asks again."""
     lease = acquire_device(settings.HOME / DEVICES, settings.ENV.device, holder="judging", wait=False)
     if lease is None:
-        if settings.ENV.device != "cpu":
-            resident.unload()  # a training run needs the memory more
+        resident.give_way()
         return 0
     with lease:
         return _burst(remote=False)
