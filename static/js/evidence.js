@@ -2,10 +2,15 @@
 // count characters of a response's text as it is shown, and are stored with the words themselves.
 
 const WALKING = new Set(["ArrowDown", "ArrowUp", "ArrowLeft", "ArrowRight", "Enter", " ", "Escape"]);
+const MOST = 40; // passages, and characters of one: what labeling/forms.py takes
+const LONGEST = 5000;
+const status = document.getElementById("status");
 const announcer = document.getElementById("announcer");
 let at = null; // the sentence under the cursor, while walking: {side, number}
 
 const stage = () => document.getElementById("stage");
+const FIELDS = "input:not([type=radio]):not([type=checkbox]), textarea, select, button, a, summary";
+
 const field = () => stage().querySelector("input[name=highlights]");
 const body = (side) => stage().querySelector(`.sides:not(.diff) .response.${side} .prose`);
 
@@ -89,8 +94,16 @@ function sentences(side) {
 function toggle(one) {
   const others = marked().filter((other) => other.side !== one.side || other.end <= one.start || other.start >= one.end);
   const was = marked().length - others.length;
+  const excess = was > 0 ? "" : refusal(one);
+  status.textContent = excess;
+  if (excess) return;
   store(was > 0 ? others : [...others, one]);
   announcer.textContent = was > 0 ? "Mark removed." : `Marked: ${one.quote}`;
+}
+
+function refusal(one) {
+  if (one.quote.length > LONGEST) return `Not marked: a passage has at most ${LONGEST.toLocaleString("en")} characters.`;
+  return marked().length >= MOST ? `Not marked: at most ${MOST} passages.` : "";
 }
 
 function walk(key) {
@@ -129,6 +142,7 @@ document.addEventListener(
   "keydown",
   (event) => {
     if (!at || !WALKING.has(event.key) || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (event.target.closest(FIELDS) || document.querySelector("dialog[open]")) return;
     event.preventDefault();
     event.stopImmediatePropagation();
     walk(event.key);

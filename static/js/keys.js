@@ -5,7 +5,11 @@ const TYPING = "input:not([type=radio]):not([type=checkbox]):not([type=submit]),
 const PRESSABLE = "a, button, summary, [role=button]";
 const BOUNCE_MS = 120; // the same key again within this time is a bouncing key, not a second verdict
 
+const OFF = "tandem-keys-off"; // of this browser: those who speak to it would press keys by talking
+
 let last = { key: "", at: 0 };
+
+const off = () => localStorage.getItem(OFF) !== null;
 
 function typing(target) {
   return target instanceof Element && target.closest(TYPING) !== null;
@@ -50,7 +54,7 @@ function enter(opened) {
 }
 
 function ignored(event) {
-  if (event.defaultPrevented || event.isComposing || event.repeat) return true;
+  if (event.defaultPrevented || event.repeat) return true;
   if (event.ctrlKey || event.altKey || event.metaKey) return true;
   // Shift makes no other letter, but on many keyboards it makes the sign that is printed.
   if (event.shiftKey && event.key.length === 1 && event.key.toLowerCase() !== event.key.toUpperCase()) return true;
@@ -69,9 +73,9 @@ function leave(event) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (document.querySelector("dialog[open]")) return;
+  if (document.querySelector("dialog[open]") || event.isComposing || event.keyCode === 229) return;
   if (event.key === "Escape") return leave(event);
-  if (typing(event.target) || ignored(event)) return;
+  if (off() || typing(event.target) || ignored(event)) return;
   const element = find(named(event));
   if (!element) return;
   event.preventDefault();
@@ -80,6 +84,20 @@ document.addEventListener("keydown", (event) => {
   last = { key: event.key, at: now };
   press(element);
 });
+
+function show() {
+  document.documentElement.classList.toggle("no-keys", off());
+  const box = document.querySelector("[data-keys-off]");
+  if (box) box.checked = off();
+}
+
+document.addEventListener("change", (event) => {
+  if (!event.target.matches("[data-keys-off]")) return;
+  if (event.target.checked) localStorage.setItem(OFF, "");
+  else localStorage.removeItem(OFF);
+  show();
+});
+show();
 
 document.addEventListener("click", (event) => {
   const opener = event.target instanceof Element ? event.target.closest("[data-dialog]") : null;

@@ -9,6 +9,7 @@ const GUARD_MS = 350; // a click this soon after a new pair appeared was meant f
 const KEY_GUARD_MS = 200; // nobody has read a pair so soon
 const RESERVE = 2;
 const RETRY_MS = 3000;
+const TIMEOUT_MS = 20_000;
 
 const place = document.getElementById("labelling");
 const saved = document.getElementById("saved");
@@ -16,7 +17,9 @@ const status = document.getElementById("status");
 const trouble = document.getElementById("trouble");
 const reserve = []; // pairs that are claimed and rendered, and wait
 let filling = false;
+let fetching = false;
 let dry = false;
+let undoing = false; // from the key until the answer: meanwhile nothing else replaces the stage
 let stageName = "";
 let today = Number(place.dataset.today);
 
@@ -52,6 +55,7 @@ async function fill() {
     const answer = await fetch(`${place.dataset.reserve}?held=${held().join(",")}`, {
       credentials: "same-origin",
       headers: { "X-Tandem-Login": "in-place" },
+      signal: AbortSignal.timeout(TIMEOUT_MS),
     });
     dry = answer.status === 204;
     if (answer.ok && !dry) keepReady(await answer.text());
@@ -80,12 +84,22 @@ function load(address) {
   return loaded.then(() => true, () => false);
 }
 
+// Asked for again until it is there or somebody has gone on.
+async function showReveal(address) {
+  const { stage } = current().dataset;
+  if (!undoing) await load(address);
+  if (current().dataset.stage === stage) setTimeout(() => current().dataset.stage === stage && showReveal(address), RETRY_MS);
+}
+
 const loading = () => current().classList.contains("loading");
 
 async function fetchNext() {
   current().classList.add("loading");
   current().dataset.spent = "";
+  if (undoing || fetching) return; // a second one would be sent after it, and replace the pair that the first brought
+  fetching = true;
   await load(`${place.dataset.next}?held=${held().join(",")}`);
+  fetching = false;
   if (loading()) setTimeout(() => loading() && fetchNext(), RETRY_MS);
 }
 
@@ -118,14 +132,14 @@ function showTally() {
 
 function commit(form, submitter) {
   const stage = current();
-  if (stage.dataset.spent !== undefined) return;
+  if (stage.dataset.spent !== undefined || !filledIn(form)) return;
   const field = form.elements.namedItem("seconds");
   if (field) field.value = seconds();
   const fields = [...new FormData(form, submitter)].filter(([name]) => name !== "csrfmiddlewaretoken");
   const then = form.dataset.outbox;
   if (then !== "stay") stage.dataset.spent = "";
   if (then === "commit") today += 1;
-  outbox.add({ url: form.getAttribute("action"), fields, claim: claimOf(stage), then });
+  outbox.add({ url: form.getAttribute("action"), fields, claim: claimOf(stage), then, from: place.dataset.next });
   status.textContent = form.dataset.said;
   if (then === "stay") {
     form.reset();
@@ -135,6 +149,12 @@ function commit(form, submitter) {
   } else {
     advance();
   }
+}
+
+// Blanks pass `required` in the browser, and the server refuses them.
+function filledIn(form) {
+  for (const field of form.elements) if (field.required && field.value.trim() === "") field.value = "";
+  return form.reportValidity();
 }
 
 function awaitReveal(stage, submitter) {
@@ -192,14 +212,18 @@ function slip(event, target) {
   return event.detail > 1 || sinceShown() < GUARD_MS;
 }
 
+// What another project's page left behind is sent from here too; the pair that would come with its receipt is not ours.
+const ours = (entry) => entry.from === place.dataset.next;
+
 outbox.connect({
-  more: (entry) => [["held", held().filter((claim) => claim !== entry.claim).join(",")]],
+  more: (entry) => (ours(entry) ? [["held", held().filter((claim) => claim !== entry.claim).join(",")]] : []),
   receipt: (entry, answer) => {
     dry = false;
     if (entry.then === "commit") drafts.forget(entry.claim);
     if (answer.next) keepReady(answer.next);
     if (entry.then === "commit" && answer.notice) status.textContent = answer.notice; // another verdict stands
-    if (answer.reveal && current().dataset.stage === `committed-${entry.claim}`) load(answer.reveal);
+    const looksOn = current().dataset.stage === `committed-${entry.claim}`;
+    if (answer.reveal && looksOn) showReveal(answer.reveal);
     goOn();
   },
   back: goOn,
@@ -238,17 +262,32 @@ function showRefused(refused) {
 const undoes = (element) => element instanceof Element && element.matches("[data-undo]");
 
 document.addEventListener("htmx:confirm", async (event) => {
-  if (!undoes(event.detail.elt) || outbox.waiting().length === 0) return;
+  if (!undoes(event.detail.elt) || event.detail.triggeringEvent?.detail?.drained) return;
   event.preventDefault();
-  status.textContent = "Undo follows as soon as the verdicts that wait are saved.";
+  if (undoing) return;
+  undoing = true;
+  htmx.trigger(document.body, "htmx:abort"); // the reveal or the pair that is on its way
+  if (outbox.waiting().length > 0) status.textContent = "Undo follows as soon as the verdicts that wait are saved.";
   await outbox.drained();
-  event.detail.issueRequest(true);
+  // The form of now: the one that was pressed may have gone with its stage.
+  htmx.trigger(current().querySelector("[data-undo]"), "submit", { drained: true });
 });
 
 document.addEventListener("htmx:beforeSwap", (event) => {
-  if (!undoes(event.detail.requestConfig?.elt) || event.detail.xhr.status !== 200) return;
+  const { requestConfig, target, xhr } = event.detail;
+  if (!undoes(requestConfig?.elt)) {
+    if (undoing && ["stage", "reveal"].includes(target.id)) event.preventDefault();
+    return;
+  }
   const stage = current();
-  if (stage.dataset.stage === `claim-${claimOf(stage)}` && stage.dataset.spent === undefined) reserve.unshift(stage);
+  const unused = stage.dataset.stage === `claim-${claimOf(stage)}` && stage.dataset.spent === undefined;
+  if (unused && xhr.status === 200) reserve.unshift(stage);
+});
+
+document.addEventListener("htmx:afterRequest", (event) => {
+  if (!undoing || !undoes(event.detail.requestConfig?.elt)) return;
+  undoing = false;
+  goOn();
 });
 
 // --- leases and the page's coming and going ------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 const EXPANDED = "tandem-expanded";
 let leading = null;
 let release = 0;
+let compared = ""; // the claim whose differences are shown
 
 const stage = () => document.getElementById("stage");
 
@@ -37,12 +38,22 @@ function unfold() {
   button.setAttribute("aria-pressed", String(expanded));
 }
 
-function compare(button) {
+async function compare(button) {
   const box = stage().querySelector("#diff");
   const showing = stage().classList.toggle("comparing");
   button.setAttribute("aria-pressed", String(showing));
+  compared = showing ? stage().dataset.claim : "";
   if (!showing || box.childElementCount > 0) return;
-  htmx.ajax("GET", button.dataset.diff, { target: box, swap: "innerHTML" }).catch(() => compare(button)); // back to the texts
+  await htmx.ajax("GET", button.dataset.diff, { target: box, swap: "innerHTML" }).catch(() => {});
+  const failed = box.childElementCount === 0 && box.isConnected && stage().classList.contains("comparing");
+  if (failed) compare(stage().querySelector("[data-diff]")); // back to the texts
+}
+
+// The region comes anew with the judge's verdict; what was compared before is compared still.
+function resume() {
+  const button = stage().querySelector("[data-diff]");
+  const goesOn = compared && stage().dataset.claim === compared && !stage().classList.contains("comparing");
+  if (button && goesOn) compare(button);
 }
 
 document.addEventListener("click", (event) => {
@@ -75,6 +86,9 @@ setInterval(() => {
   else text.textContent = "The hold on this pair has ended: somebody else may get it too. Your verdict still counts.";
 }, 1000);
 
-document.addEventListener("tandem:shown", unfold);
+document.addEventListener("tandem:shown", () => {
+  unfold();
+  resume();
+});
 addEventListener("resize", unfold);
 unfold();

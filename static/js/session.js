@@ -2,6 +2,7 @@
 
 const place = document.getElementById("labelling");
 const dialog = document.getElementById("login");
+const LOOK_MS = 5000;
 let onReturn = () => {};
 
 export function csrf() {
@@ -21,6 +22,17 @@ export function whenBack(action) {
 export function askPassword() {
   if (!dialog.open) dialog.showModal();
 }
+
+// Somebody may sign in by a link, in another tab: then everything that waits is where it was.
+async function look() {
+  if (!dialog.open) return;
+  const headers = { "X-Tandem-Login": "in-place" };
+  const answer = await fetch(dialog.dataset.probe, { headers, credentials: "same-origin" }).catch(() => null);
+  if (answer?.ok && dialog.open) location.reload();
+}
+
+setInterval(look, LOOK_MS);
+addEventListener("focus", look);
 
 export function signedIn() {
   if (dialog.open) dialog.close();

@@ -65,7 +65,7 @@ def build(manager: User) -> Project:
     _flags(project)
     _runs(project, champion, manager)
     _rejected(project)
-    for name in ("default", "judge", "train"):
+    for name in ("default", "files", "judge", "train"):
         now = timezone.now()
         WorkerHeartbeat.objects.create(name=f"{name}@laptop", queues=name, pid=100, started_at=now, seen_at=now)
     return project

@@ -3,12 +3,15 @@
 import re
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from labeling.models import Flag, Label, Pair, Project, SavedFilter
 from tests import factories
 from tests.browser.conftest import OpenAs
+
+GUARD_MS = 400
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -19,19 +22,25 @@ def flagged(project: Project, *, value: float = 0.5, kind: str = "annotators_spl
     return pair
 
 
+def arrived(page: Page, address: str) -> None:
+    """Wait for the page, and as long as it takes a key for one that was meant for the page before."""
+    page.wait_for_url(address, wait_until="load")
+    page.wait_for_timeout(GUARD_MS)
+
+
 def test_disagreements_are_settled_by_key(open_as: OpenAs, as_dora: Client, project: Project) -> None:
     for _ in range(2):
         pair = factories.PairFactory.create(project=project)
         Flag.objects.create(pair=pair, kind="judge_disagrees", detail={"human": "a", "judge": "b"})
     page = open_as(as_dora, "/p/stories/flags/")
     page.get_by_role("link", name="pair-").first.click()
-    page.wait_for_url("**/pairs/*/", wait_until="load")
+    arrived(page, "**/pairs/*/")
     page.keyboard.press("c")
     page.keyboard.type("2 is cut off")
     page.keyboard.press("Escape")
     page.keyboard.press("1")
     expect(page.locator("#status")).to_contain_text("Settled")
-    page.wait_for_load_state("load")
+    arrived(page, "**/pairs/*/")
     page.keyboard.press("x")
     expect(page.locator("#main")).to_contain_text("Nothing to settle")
     assert set(Flag.objects.values_list("state", "resolution", "reason")) == {
@@ -40,18 +49,17 @@ def test_disagreements_are_settled_by_key(open_as: OpenAs, as_dora: Client, proj
     }
 
 
-def test_send_back_ambiguous_and_next_by_key(open_as: OpenAs, as_dora: Client, project: Project) -> None:
-    factories.UserFactory.create()
+def test_send_back_ambiguous_and_next_by_key(open_as: OpenAs, as_dora: Client, project: Project, bob: User) -> None:
     first, second, third = (flagged(project, value=value) for value in (0.9, 0.6, 0.3))
     page = open_as(as_dora, f"/p/stories/pairs/{first.pk}/")
     page.keyboard.press("n")
-    page.wait_for_url(f"**/pairs/{second.pk}/", wait_until="load")
+    arrived(page, f"**/pairs/{second.pk}/")
     page.keyboard.press("d")
     expect(page.get_by_text("Differences").locator("xpath=ancestor::details")).to_have_attribute("open", "")
     page.keyboard.press("s")
-    page.wait_for_url(f"**/pairs/{third.pk}/", wait_until="load")
+    arrived(page, f"**/pairs/{third.pk}/")
     page.keyboard.press("m")
-    page.wait_for_url(f"**/pairs/{first.pk}/", wait_until="load")
+    arrived(page, f"**/pairs/{first.pk}/")
     expect(page.locator("#status")).to_contain_text("Marked ambiguous")
     found = {pair.pk: (pair.extra_labels, pair.ambiguous) for pair in Pair.objects.all()}
     assert found == {first.pk: (0, False), second.pk: (1, False), third.pk: (0, True)}
@@ -92,3 +100,30 @@ def test_filters_are_saved_under_a_name(open_as: OpenAs, as_dora: Client, projec
     page.get_by_role("link", name="otters").click()
     expect(page.locator(".entry")).to_have_count(1)
     assert SavedFilter.objects.get().query == "text=otter"
+
+
+def test_a_key_pressed_twice_settles_one_pair(open_as: OpenAs, as_dora: Client, project: Project) -> None:
+    first = flagged(project, value=0.9, kind="reported")
+    flagged(project, value=0.5, kind="reported")
+    page = open_as(as_dora, f"/p/stories/pairs/{first.pk}/")
+    page.wait_for_timeout(GUARD_MS)
+    page.keyboard.press("1")
+    page.wait_for_url(lambda url: f"/{first.pk}/" not in url, wait_until="load")
+    page.keyboard.press("1")
+    page.wait_for_timeout(GUARD_MS)
+    assert Label.objects.count() == 1
+    page.go_back()
+    page.get_by_role("button", name="Take the settlement back").click()
+    expect(page.locator("#status")).to_contain_text("Open again")
+    assert Flag.objects.filter(state="open").count() == 2
+
+
+def test_enter_on_a_tick_decides_nothing(open_as: OpenAs, as_dora: Client, project: Project) -> None:
+    flagged(project)
+    page = open_as(as_dora, "/p/stories/flags/")
+    page.locator("#bulk-choice").select_option("tie")
+    page.locator("#bulk-reason").fill("all the same")
+    page.locator("input[name=pair]").check()
+    page.locator("input[name=pair]").press("Enter")
+    page.wait_for_timeout(GUARD_MS)
+    assert not Label.objects.exists()

@@ -201,6 +201,42 @@ def test_criteria_and_evidence_without_a_mouse(quiet: Project, screen: Callable[
     assert passage["quote"].startswith("Another thing")
 
 
+def test_evidence_beyond_what_the_server_takes_is_not_marked(quiet: Project, screen: Callable[[], Page]) -> None:
+    Project.objects.update(highlights=True)
+    many = " ".join(f"This is sentence {number}." for number in range(41))
+    long = "x" * 5001
+    Pair.objects.update(response_a=f"{long}.\n\n{many}", response_b=f"{long}!\n\n{many}")
+    page = screen()
+    page.keyboard.press("h")
+    page.keyboard.press("Enter")
+    expect(page.locator("#status")).to_have_text("Not marked: a passage has at most 5,000 characters.")
+    for _ in range(41):
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("Enter")
+    expect(page.locator("#status")).to_have_text("Not marked: at most 40 passages.")
+    page.keyboard.press("Escape")
+    press_and_wait(page, "1")
+    expect(page.locator("#saved")).to_have_text("All saved")
+    assert len(Label.objects.get().highlights) == 40
+
+
+def test_a_required_comment_of_blanks_is_asked_for_again(quiet: Project, screen: Callable[[], Page]) -> None:
+    Project.objects.update(comments="required")
+    page = screen()
+    before = stage(page)
+    page.locator("#comment-text").fill("  \n ")
+    page.keyboard.press("Escape")
+    page.keyboard.press("1")
+    page.wait_for_timeout(GUARD_MS)
+    assert stage(page) == before
+    expect(page.locator("#comment-text")).to_be_focused()
+    page.keyboard.type("clearer")
+    page.keyboard.press("Escape")
+    press_and_wait(page, "1")
+    expect(page.locator("#saved")).to_have_text("All saved")
+    assert Label.objects.get().comment == "clearer"
+
+
 def test_keys_of_ones_own(quiet: Project, screen: Callable[[], Page], bob: User) -> None:
     KeyMap.objects.create(user=bob, keys={"tie": "z", "undo": "+"})
     page = screen()
@@ -334,3 +370,56 @@ def test_labelling_works_without_javascript(
     context.close()
     assert sorted(Label.objects.values_list("choice", flat=True))[-1] == "tie"
     assert Label.objects.count() == 2
+
+
+def test_enter_on_a_criterion_commits_nothing(quiet: Project, screen: Callable[[], Page]) -> None:
+    Project.objects.update(criteria=[{"name": "Facts", "about": "fewer errors"}])
+    page = screen()
+    page.keyboard.press("r")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(GUARD_MS)
+    assert not Label.objects.exists()
+    press_and_wait(page, "1")
+    assert Label.objects.get().criteria == {"Facts": "tie"}
+
+
+def test_a_comment_is_typed_while_passages_are_marked(quiet: Project, screen: Callable[[], Page]) -> None:
+    Project.objects.update(highlights=True)
+    page = screen()
+    page.keyboard.press("h")
+    page.keyboard.press("Enter")
+    page.keyboard.press("c")
+    page.keyboard.type("two words")
+    page.keyboard.press("Escape")
+    press_and_wait(page, "1")
+    label = Label.objects.get()
+    assert (label.comment, len(label.highlights)) == ("two words", 1)
+
+
+def test_keys_after_an_undo_are_not_typed_into_the_comment(quiet: Project, screen: Callable[[], Page]) -> None:
+    page = screen()
+    page.keyboard.press("c")
+    page.keyboard.type("first")
+    page.keyboard.press("Escape")
+    press_and_wait(page, "1")
+    expect(page.locator("#saved")).to_have_text("All saved")
+    press_and_wait(page, "u")
+    press_and_wait(page, "2")
+    expect(page.locator("#saved")).to_have_text("All saved")
+    assert [label.comment for label in Label.objects.filter(withdrawn=False)] == ["first"]
+
+
+def test_keys_can_be_turned_off_in_a_browser(quiet: Project, screen: Callable[[], Page]) -> None:
+    page = screen()
+    page.evaluate("localStorage.setItem('tandem-keys-off', '')")
+    page.reload()
+    ready(page)
+    page.keyboard.press("1")
+    page.wait_for_timeout(GUARD_MS)
+    assert not Label.objects.exists()
+    page.goto("/keys/")
+    page.get_by_label("No single keys in this browser").uncheck()
+    page.goto("/p/stories/label/")
+    press_and_wait(ready(page), "1")
+    assert Label.objects.count() == 1

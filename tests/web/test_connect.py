@@ -91,6 +91,33 @@ def test_hosts_of_a_private_network_and_the_whole_path_are_understood(
     assert JudgeTrial.objects.get().url == url.removesuffix("/").removesuffix("/chat/completions")
 
 
+@pytest.mark.parametrize(
+    "host", ["169.254.169.254", "2852039166", "[fe80::1]", "[::ffff:169.254.169.254]", "metadata.example.org"]
+)
+def test_link_local_addresses_are_refused_whatever_they_are_called(
+    as_alice: Client, pairs: list[Pair], monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    if host.startswith("metadata"):
+        answers = [(0, 0, 0, "", (address, 0)) for address in ("192.0.2.1", "169.254.1.1")]
+        monkeypatch.setattr("socket.getaddrinfo", lambda *_given, **_named: answers)
+    response = as_alice.post(PAGE, {**SERVER, "server-url": f"http://{host}/v1"})
+    assert response.status_code == 422
+    assert "link-local" in str(response.context["server"].errors["url"])
+    assert not JudgeTrial.objects.exists()
+
+
+def test_an_installation_names_the_hosts_of_judges(as_alice: Client, pairs: list[Pair], settings: Any) -> None:
+    settings.ENV = settings.ENV.model_copy(update={"judge_servers": "vllm, [::1],API.example.org"})
+    for url, status in (
+        ("http://vllm:8000/v1", 302),
+        ("http://[::1]:8000/v1", 302),
+        ("https://api.EXAMPLE.org/v1", 302),
+        (URL, 422),
+        ("http://vllm.example.org/v1", 422),
+    ):
+        assert as_alice.post(PAGE, {**SERVER, "server-url": url}).status_code == status, url
+
+
 def test_a_folder_must_be_there_and_a_name_must_look_like_one(
     as_alice: Client, pairs: list[Pair], tmp_path: Path
 ) -> None:

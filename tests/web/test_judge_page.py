@@ -127,7 +127,7 @@ def test_the_threshold_and_its_tests_are_the_engine_s(as_dora: Client, measured:
     [
         (
             {"threshold": 0.83, "coverage": 0.41, "labels_missing": None, "tested": []},
-            "From 83 % on the judge agrees with people in at least 80 % of the pairs (95 % certain): 41 % of the",
+            "agrees with people in at least 80 % of the pairs, a tie being no agreement (95 % certain): 41 % of the",
         ),
         (
             {"threshold": None, "coverage": 0.0, "labels_missing": 60, "tested": []},
@@ -172,7 +172,7 @@ def test_the_reliability_curve_is_drawn_and_named(as_dora: Client, measured: Dep
 
 
 def test_win_rates_are_drawn_within_their_frame(as_dora: Client, champion: Deployment) -> None:
-    compare(champion, 6)
+    compare(champion, 20)
     page = as_dora.get(URL).content.decode()
     ranges = re.findall(r'<rect class="range" x="([-\d.]+)" width="([-\d.]+)"', page)
     assert len(ranges) == 4
@@ -272,8 +272,8 @@ def test_what_is_missing_is_said(as_dora: Client, project: Project) -> None:
         assert sentence in page
     judged_holdout(champion, 12)
     assert "the probabilities stand as the judge says them: 4 labels in 4 groups are too few" in words(as_dora)
-    compare(champion, 1)
-    assert "old <1> Not known yet: human labels are needed in at least 2 groups, not 1." in words(as_dora)
+    compare(champion, 4)
+    assert "old <1> Not known yet: human labels are needed in at least 10 groups, not 2." in words(as_dora)
     Deployment.objects.update(state="retired")
     assert "Win rates need a champion" in words(as_dora)
 

@@ -131,6 +131,21 @@ def test_a_verdict_that_is_still_to_come_is_polled(
     assert "every 2s" not in shown
 
 
+@pytest.mark.parametrize("since", ["undone", "never"])
+def test_a_poll_with_nothing_to_reveal_any_more_replaces_the_stage(
+    as_bob: Client, held: Claim, champion: Deployment, htmx: Headers, since: str
+) -> None:
+    commit(as_bob, held, htmx)
+    if since == "undone":
+        as_bob.post(reverse("labeling:undo", args=["stories"]))
+    else:
+        Project.objects.update(reveal="never")
+    url = reverse("labeling:label-reveal", args=[Label.objects.get().pk])
+    answer = as_bob.get(url, headers={**htmx, "HX-Target": "reveal"})
+    assert answer["HX-Retarget"] == "#stage"
+    assert 'id="stage"' in answer.content.decode()
+
+
 def test_keep_and_revise_leave_the_blind_verdict_alone(
     as_bob: Client, bob: User, project: Project, champion: Deployment, htmx: Headers
 ) -> None:
@@ -183,6 +198,15 @@ def test_a_report_raises_a_flag_and_leaves_the_pair(as_bob: Client, held: Claim,
     assert Flag.objects.get().detail["comment"] == "broken"
 
 
+def test_a_report_is_kept_whole_or_refused(as_bob: Client, held: Claim, htmx: Headers) -> None:
+    url = reverse("labeling:claim-report", args=[held.pk])
+    refused = as_bob.post(url, {"comment": "x" * 5001}, headers=htmx)
+    assert refused.status_code == 422
+    assert "at most 5,000 characters" in refused.content.decode()
+    as_bob.post(url, {"comment": "x" * 5000}, headers=htmx)
+    assert Flag.objects.get().detail["comment"] == "x" * 5000
+
+
 def test_the_whole_round_works_without_javascript(as_bob: Client, held: Claim, champion: Deployment) -> None:
     factories.JudgementFactory.create(pair=held.pair, judge=champion.judge)
     following = factories.PairFactory.create(project=held.pair.project)
@@ -205,6 +229,31 @@ def test_assisted_labels_show_the_judge_first(as_bob: Client, held: Claim, champ
     assert "80 % sure" in as_bob.get("/p/stories/label/").content.decode()
     commit(as_bob, held, htmx)
     assert not Label.objects.get().blind
+
+
+def test_a_label_is_assisted_by_what_was_shown_whatever_the_policy_is_by_then(
+    as_bob: Client, held: Claim, champion: Deployment, htmx: Headers
+) -> None:
+    Project.objects.update(reveal="before")
+    factories.JudgementFactory.create(pair=held.pair, judge=champion.judge)
+    as_bob.get("/p/stories/label/")
+    Project.objects.update(reveal="after")
+    commit(as_bob, held, htmx)
+    assert not Label.objects.get().blind
+
+
+def test_a_blind_verdict_stays_the_first_one_where_the_judge_is_shown_after_an_undo(
+    as_bob: Client, held: Claim, champion: Deployment, htmx: Headers
+) -> None:
+    Project.objects.update(reveal="never")
+    commit(as_bob, held, htmx)
+    first = Label.objects.get()
+    Project.objects.update(reveal="before")
+    factories.JudgementFactory.create(pair=held.pair, judge=champion.judge)
+    assert "80 % sure" in as_bob.post("/p/stories/undo/", follow=True).content.decode()
+    commit(as_bob, held, htmx, verdict="tie")
+    label = Label.objects.get()
+    assert (label.blind, label.choice, label.final_choice) == (True, first.choice, "tie")
 
 
 def test_commit_and_next_pair_stay_within_their_queries(

@@ -1,10 +1,13 @@
 """Pages keep what protects them; requests of the API, which carry no cookie, go past it."""
 
+import structlog
 from django.contrib.auth.models import User
-from django.test import Client
+from django.http import HttpRequest, HttpResponse
+from django.test import Client, RequestFactory
 
 from labeling.models import Project
 from labeling.services.tokens import create_token
+from webapp.middleware import Logged
 
 
 def test_pages_are_kept_out_of_frames_and_say_what_they_load(as_alice: Client, project: Project) -> None:
@@ -29,3 +32,16 @@ def test_the_api_knows_tokens_and_no_session(alice: User, as_alice: Client, proj
     assert answer.status_code == 204
     assert not answer.cookies
     assert answer["X-Content-Type-Options"] == "nosniff"
+
+
+def test_the_log_has_the_address_that_is_connected() -> None:
+    seen = {}
+
+    def answer(_: HttpRequest) -> HttpResponse:
+        seen.update(structlog.contextvars.get_contextvars())
+        return HttpResponse()
+
+    request = RequestFactory().get("/", headers={"X-Forwarded-For": "203.0.113.9"}, REMOTE_ADDR="192.0.2.7")
+    Logged(answer)(request)
+    assert seen["ip"] == "192.0.2.7"
+    assert seen["request_id"]

@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import get_resolver, reverse
 
-from labeling.models import DatasetVersion, Member
+from labeling.models import DatasetVersion, Member, Project
 from tests.web.conftest import World
 
 Args = Callable[[World], list[object]]
@@ -55,6 +55,7 @@ ROUTES: list[tuple[str, str, Args, int, int, int]] = [
     ("flags-decide", "post", slug, 403, 422, 422),
     ("filter-save", "post", slug, 403, 422, 422),
     ("filter-delete", "post", lambda world: [world.project.slug, 1], 403, 404, 404),
+    ("reopen", "post", lambda world: [world.project.slug, world.pair.pk], 403, 302, 302),
     ("dossier", "get", lambda world: [world.project.slug, world.pair.pk], 403, 200, 200),
     ("judge", "get", slug, 403, 200, 200),
     ("retrain", "post", slug, 403, 403, 422),
@@ -159,3 +160,15 @@ def test_an_expired_session_moves_the_whole_page_to_the_login(
     response = client.get(url, headers=headers)
     assert response["HX-Redirect"] == f"/login/?next={url}"
     assert response.content == b""
+
+
+def test_a_form_that_comes_after_the_session_leads_back_to_its_page(client: Client, project: Project) -> None:
+    answer = client.post("/p/stories/flags/decide/", headers={"referer": "http://testserver/p/stories/flags/?page=2"})
+    assert answer["Location"] == "/login/?next=/p/stories/flags/"
+    assert "what you sent was not saved" in client.get(answer["Location"]).content.decode()
+    elsewhere = client.post("/p/stories/flags/decide/", headers={"referer": "https://evil.example/p/"})
+    assert elsewhere["Location"] == "/login/?next=/"
+
+
+def test_numbers_that_no_row_can_have_are_not_found(as_alice: Client, project: Project) -> None:
+    assert as_alice.get(f"/p/stories/versions/{10**25}/changes/").status_code == 404

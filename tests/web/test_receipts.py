@@ -11,6 +11,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from labeling.forms import criterion_field
 from labeling.models import Claim, Deployment, Label, LabelRevision, Project
 from labeling.services.labels import commit_label
 from tests import factories
@@ -117,6 +118,26 @@ def test_what_is_refused_says_why(as_bob: Client, held: Claim) -> None:
     assert "labelled this pair already" in refused.json()["notice"]
 
 
+@pytest.mark.parametrize(
+    ("action", "data", "limit"),
+    [
+        ("claim-report", {"comment": "x" * 5001}, "5,000 characters"),
+        ("claim-skip", {"reason": "x" * 201}, "200 characters"),
+        (
+            "claim-commit",
+            {"highlights": json.dumps([{"side": "left", "start": 0, "end": 5001, "quote": "x" * 5001}])},
+            "5,000 characters",
+        ),
+    ],
+)
+def test_what_is_too_long_is_refused_with_its_limit(
+    as_bob: Client, held: Claim, action: str, data: dict[str, str], limit: str
+) -> None:
+    answer = send(as_bob, held, action, **data)
+    assert answer.status_code == 422
+    assert limit in answer.json()["notice"]
+
+
 def test_skip_report_keep_and_revise_give_receipts(as_bob: Client, held: Claim, champion: Deployment) -> None:
     assert "Reported" in send(as_bob, held, "claim-report", comment="odd").json()["notice"]
     send(as_bob, held)
@@ -153,6 +174,7 @@ def test_commit_and_the_next_pair_take_ten_queries(
 
 
 CRITERIA = [{"name": "Facts", "about": "Is it right?"}, {"name": "Tone", "about": ""}]
+FACTS, TONE = criterion_field("Facts"), criterion_field("Tone")
 
 
 def test_criteria_are_stored_in_stored_order(as_bob: Client, held: Claim) -> None:
@@ -160,15 +182,21 @@ def test_criteria_are_stored_in_stored_order(as_bob: Client, held: Claim) -> Non
     page = as_bob.get("/p/stories/label/").content.decode()
     assert "Is it right?" in page
     assert page.count('type="radio"') == 6
-    send(as_bob, held, **{"criterion-0": "left", "criterion-1": "tie"})
+    send(as_bob, held, **{FACTS: "left", TONE: "tie"})
     assert Label.objects.get().criteria == {"Facts": "b", "Tone": "tie"}  # B is on Bob's left
+
+
+def test_criteria_that_changed_while_the_pair_was_on_the_screen_keep_their_meaning(as_bob: Client, held: Claim) -> None:
+    Project.objects.update(criteria=[{"name": "Style", "about": ""}, CRITERIA[0]])
+    send(as_bob, held, **{FACTS: "left", TONE: "right"})
+    assert Label.objects.get().criteria == {"Facts": "b"}, "what is not asked any more is left out, never moved"
 
 
 @pytest.mark.parametrize(
     ("fields", "data", "why"),
     [
-        ({"criteria": CRITERIA, "criteria_required": True}, {"criterion-0": "left"}, "Tone"),
-        ({"criteria": CRITERIA}, {"criterion-0": "up"}, "up is not one of"),
+        ({"criteria": CRITERIA, "criteria_required": True}, {FACTS: "left"}, "Tone"),
+        ({"criteria": CRITERIA}, {FACTS: "up"}, "up is not one of"),
         ({"comments": "required"}, {}, "asks for a comment"),
         ({"highlights": True}, {"highlights": '[{"side": "up"}]'}, "passages"),
         ({"highlights": True}, {"highlights": "[1]"}, "passages"),
@@ -195,11 +223,11 @@ def test_evidence_is_stored_for_the_response_it_stands_in(as_bob: Client, held: 
 def test_evidence_and_ratings_come_back_after_an_undo(as_bob: Client, held: Claim, htmx: dict[str, str]) -> None:
     Project.objects.update(highlights=True, criteria=CRITERIA)
     marked = [{"side": "left", "start": 2, "end": 9, "quote": "There w"}]
-    send(as_bob, held, highlights=json.dumps(marked), comment="so so", **{"criterion-0": "right"})
+    send(as_bob, held, highlights=json.dumps(marked), comment="so so", **{FACTS: "right"})
     page = as_bob.post(reverse("labeling:undo", args=["stories"]), headers=htmx).content.decode()
     assert "so so" in page
     assert "&quot;side&quot;: &quot;left&quot;" in page
-    assert 'name="criterion-0" value="right" data-draft checked' in page
+    assert f'name="{FACTS}" value="right" data-draft checked' in page
 
 
 @pytest.mark.parametrize(("seconds", "too_fast"), [("2.9", True), ("3.1", False), ("", False)])

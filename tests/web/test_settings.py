@@ -30,6 +30,7 @@ def filled(project: Project, **changed: Any) -> dict[str, Any]:
         "routing": project.routing,
         "consensus_method": project.consensus_method,
         "wished_agreement": f"{100 * project.wished_agreement:g}",
+        "samples_per_order": project.samples_per_order,
         "retrain_method": project.retrain_method,
         "retrain_after": project.retrain_after or "",
         "retrain_every_days": project.retrain_every_days or "",
@@ -45,8 +46,8 @@ def test_every_setting_is_saved_with_an_audit_event(as_alice: Client, alice: Use
         "name": "Long stories", "guidelines": "Prefer **depth**.", "scale": "graded", "criteria_required": True,
         "comments": "required", "highlights": True, "overlap": 3, "gold_every": 10, "least_seconds": 4,
         "reveal": "never", "routing": "coverage", "consensus_method": "dawid_skene", "judge_labels": True,
-        "retrain_method": "genrm", "retrain_after": 100, "retrain_every_days": 7, "retrain_from": "base",
-        "retrain_labels": "consensus",
+        "samples_per_order": 4, "retrain_method": "genrm", "retrain_after": 100, "retrain_every_days": 7,
+        "retrain_from": "base", "retrain_labels": "consensus",
     }  # fmt: skip
     lines = "Accuracy: which has fewer errors\n\n  Tone :  which is: kinder "
     page = as_alice.post(URL, filled(project, **wanted, criteria=lines), follow=True)
