@@ -133,7 +133,7 @@ def _bare(path: Path, slug: str) -> float:
         chunks = checked(open_file(file, path.name), Plan())
         rows = [row for chunk in chunks for _raw, row in chunk.outcomes if isinstance(row, Row)]
     first = bulk.reserve_ids(Pair, 1)[0] + 10_000_000
-    ready = [pairs._pair(batch, other, first + place, row, timezone.now()) for place, row in enumerate(rows)]
+    ready = [pairs._pair(batch, other, first + place, row, (), timezone.now()) for place, row in enumerate(rows)]
     del rows
     begun = time.perf_counter()
     with transaction.atomic():

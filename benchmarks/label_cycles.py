@@ -7,7 +7,7 @@ Makes a database of its own on the server (without `--database`: an SQLite file)
 number of pairs a project, half of it labelled, and the web server as the product starts it (two processes on
 PostgreSQL, one on SQLite). Each client is another annotator with a token of their own; it takes a pair and labels it,
 again and again, over one connection. The jobs go to the broker and stay there: no worker runs. Afterwards nobody may
-have labelled a pair that another one had.
+have labelled a pair that another one had. On PostgreSQL the same statements are then sent by psycopg alone.
 """
 
 import argparse
@@ -29,12 +29,15 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.bare_cycles import record, replay  # noqa: E402
 from benchmarks.bench_database import Kind, own_database, statements, web_server  # noqa: E402
 
 RESULT = ROOT / "benchmarks" / "results" / "label_cycles.json"
 SIZES = {"postgresql": (10_000, 1_000_000), "sqlite": (10_000, 100_000)}
 CLIENTS = (8, 32)
 WORKERS = {"postgresql": 2, "sqlite": 1}
+BARE = (8, 16)
+"""Connections that send the same statements by psycopg alone: with 32 clients the web server has 16."""
 WARM = 10
 """Cycles of each client that are not counted."""
 
@@ -70,6 +73,8 @@ def measure(kind: Kind, sizes: tuple[int, ...], *, seconds: float) -> dict[str, 
     call_command("migrate", verbosity=0)
     call_command("collectstatic", verbosity=0, interactive=False)
     secrets = _fill(kind, sizes)
+    largest = max(sizes)  # where pairs do not run out
+    recorded = record(f"bench-{largest}", secrets[largest][0]) if kind == "postgresql" else None
     connection.close()
     measured = []
     for clients in CLIENTS:
@@ -77,9 +82,16 @@ def measure(kind: Kind, sizes: tuple[int, ...], *, seconds: float) -> dict[str, 
             one = _measured(kind, f"bench-{size}", secrets[size][:clients], seconds)
             measured.append({"pairs": size, "clients": clients, **one})
             print(json.dumps(measured[-1]), file=sys.stderr)
+    bare = {}
+    if recorded is not None:
+        bare = {
+            str(clients): replay(recorded, os.environ["DATABASE_URL"], clients=clients, seconds=seconds / 2)
+            for clients in BARE
+        }
     p95 = {(one["clients"], one["pairs"]): one["p95_ms"] for one in measured}
     return {
         "cycles": measured,
+        **({"bare_cycles_per_second_by_connections": bare} if bare else {}),
         "p95_largest_to_smallest": {
             str(clients): round(p95[clients, max(sizes)] / p95[clients, min(sizes)], 2) for clients in CLIENTS
         },

@@ -161,7 +161,7 @@ class Rounds(Team):
         assert champion is not None, "there is one from the import on"
         made = Judgement.objects.filter(judge=champion.judge, pair__project=self.project)
         pairs = Pair.objects.filter(project=self.project).count()
-        return all(made.filter(method=one).count() >= pairs for one in methods_of(self.project, champion.judge))
+        return all(made.filter(method=one).count() >= pairs for one in methods_of(self.project, champion))
 
     def settled(self) -> "Deployment":
         """The champion, once it has judged everything and is measured on all of it."""
