@@ -10,6 +10,7 @@ ENV PYTHONUNBUFFERED=1 \
     PATH=/opt/venv/bin:$PATH \
     TANDEM_VENV=/opt/venv \
     TANDEM_HOME=/data \
+    HF_HOME=/data/huggingface \
     HF_HUB_DISABLE_TELEMETRY=1 \
     REMAP_SIGTERM=SIGQUIT
 

@@ -23,8 +23,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
-    """The jobs sent to the broker, instead of a broker."""
+    """The jobs sent to the broker, instead of a broker; each refresh at once."""
     found: Sent = []
+    monkeypatch.setattr(jobs, "GATHERED_SECONDS", 0)
     monkeypatch.setattr(jobs, "send", lambda name, kwargs: found.append((name, kwargs)))
     return found
 

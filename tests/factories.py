@@ -104,3 +104,11 @@ class JudgementFactory(DjangoModelFactory[Judgement]):
     samples = 2
     tokens = 100
     seconds = 0.1
+
+
+def labelled(project: Project, count: int, **fields: object) -> list[Pair]:
+    """So many pairs of these fields, each with a blind label by somebody else."""
+    pairs = PairFactory.create_batch(count, project=project, **fields)
+    for pair in pairs:
+        LabelFactory.create(pair=pair)
+    return pairs

@@ -58,7 +58,8 @@ def test_scores_agree(reference: TransformersBackend, backend: TokenBackend, pai
     prompts = in_both_orders(pairs, "score")
     expected, found = reference.score(prompts), backend.score(prompts)
     assert found == pytest.approx(expected, abs=TOLERANCE)
-    assert max(expected) - min(expected) > 2 * TOLERANCE, "pairs that differ so little would show nothing"
+    given = [score for score in expected if score is not None]
+    assert max(given) - min(given) > 2 * TOLERANCE, "pairs that differ so little would show nothing"
     assert backend.count_tokens(prompts) == reference.count_tokens(prompts)
 
 
@@ -94,7 +95,7 @@ def test_a_free_verdict_is_read_at_the_letter_the_judge_wrote(backend: TokenBack
     found = backend.generate(prompts, Sampling(samples=2, max_tokens=3, temperature=0.5, verdict="free"))
     scores = backend.score(prompts)
     rows: list[tuple[float, Chain]] = [
-        (score, chain) for score, chains in zip(scores, found, strict=True) for chain in chains
+        (score, chain) for score, chains in zip(scores, found, strict=True) for chain in chains if score is not None
     ]
     read = [(score, chain.p_first) for score, chain in rows if chain.p_first is not None]
     assert len(read) > len(rows) / 2
