@@ -1,19 +1,16 @@
-"""Labels that come along, whatever the layout; columns named by hand; Tandem's own exports back in."""
+"""Labels that come along, whatever the layout, and what a row must hold to be taken."""
 
 import io
 import json
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 
-from labeling.errors import ImportRefused
-from labeling.models import Consensus, ImportBatch, Label, Pair, Project
+from labeling.models import ImportBatch, Label, Pair, Project
 from labeling.readers import open_file
-from labeling.services import checking, claims, consensus, exports, judging, labels
+from labeling.services import checking, claims
 from labeling.services.checking import Plan
 from labeling.services.imports import dry_run, import_file
-from labeling.services.mapping import mapped, problems
 from labeling.services.rows import Row, layout_of, to_row
 from labeling.services.texts import BadRow
 from tests import factories
@@ -281,17 +278,6 @@ def test_conversations_need_no_prompt_whatever_stands_beside_them() -> None:
         assert found.prompt == [{"role": "user", "content": "Hi"}]
 
 
-def test_an_empty_prompt_cell_is_a_missing_prompt(project: Project) -> None:
-    table = b"prompt,chosen,rejected\nColour?,Blue it is.,Blue it is not.\n,The sky is blue.,The sky is green.\n"
-    batch = import_file(project, file=io.BytesIO(table), filename="rows.csv")
-    assert (batch.imported, batch.rejected_lines.get().reason) == (1, "prompt: missing")
-    named = table.replace(b"prompt", b"question")
-    asked = Plan(mapping={"prompt": "question", "chosen": "chosen", "rejected": "rejected"})
-    again = import_file(project, file=io.BytesIO(named), filename="rows.csv", plan=asked)
-    assert (again.duplicates, again.rejected_lines.get().reason) == (1, "prompt: missing (column 'question')")
-    assert import_file(project, file=io.BytesIO(named), filename="rows.csv").rejected == 2
-
-
 @pytest.mark.parametrize("name", ["tool_calls", "function_call"])
 def test_a_message_that_calls_a_tool_costs_its_row(name: str) -> None:
     said, calls = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": None, name: {"name": "search"}}
@@ -311,15 +297,6 @@ def test_a_system_text_stands_before_the_prompt(row: dict[str, Any]) -> None:
     assert to_row({**row, "prompt": own, "system": "Be brief."}).prompt == own
 
 
-@pytest.mark.parametrize("sides", [("left text", "right text"), ("chosen", "rejected")])
-def test_a_system_column_is_named_by_hand(sides: tuple[str, str]) -> None:
-    fields = ("response_a", "response_b") if sides[0] == "left text" else sides
-    raw = {"q": "Why?", "system": "Be brief.", sides[0]: "x", sides[1]: "y"}
-    mapping = {"prompt": "q", **dict(zip(fields, sides, strict=True))}
-    assert [one["role"] for one in mapped(raw, mapping).prompt] == ["user"]
-    assert [one["role"] for one in mapped(raw, {**mapping, "system": "system"}).prompt] == ["system", "user"]
-
-
 def test_whole_floats_are_ids_and_annotators_as_whole_numbers() -> None:
     said = [{"annotator": 7.0, "choice": "a"}]
     found = to_row({**PAIR, "id": 7.0, "labels": said})
@@ -334,124 +311,6 @@ def test_an_annotator_without_a_name_is_the_file(project: Project) -> None:
     assert given() == {("file", "b")}
 
 
-@pytest.mark.parametrize(
-    "winner", [-1, -2.0, 3, 1.5, HUGE, "-1", "-2", " -1", "-1.0"], ids=lambda winner: f"{winner!r:.9}"
-)
-def test_a_signed_number_names_no_side_by_hand(project: Project, winner: object) -> None:
-    row = {"q": "Why?", "left text": "x", "right text": "y", "best": winner}
-    batch = load(project, row, plan=Plan(mapping=MAPPING))
-    assert (batch.imported, batch.rejected) == (0, 1)
-    assert batch.rejected_lines.get().field == "winner"
-
-
-@pytest.mark.parametrize("value", [["x"], {"name": "x"}])
-def test_lists_and_objects_in_mapped_columns_cost_their_row_at_most(value: object) -> None:
-    mapping = {**MAPPING, "model_a": "one", "model_b": "two"}
-    row = {"q": "Why?", "left text": "x", "right text": "y", "best": "left"}
-    assert mapped({**row, "one": value, "two": value}, mapping).labels[0].choice == "a"
-    with pytest.raises(BadRow, match="winner: "):
-        mapped({**row, "best": value}, mapping)
-
-
-def test_a_model_that_wrote_both_responses_is_no_winner() -> None:
-    row = {"q": "Why?", "left text": "x", "right text": "y", "best": "m", "one": "m", "two": "m"}
-    with pytest.raises(BadRow, match="winner: says neither"):
-        mapped(row, {**MAPPING, "model_a": "one", "model_b": "two"})
-
-
-MAPPING = {"prompt": "q", "response_a": "left text", "response_b": "right text", "winner": "best", "annotator": "who"}
-
-
-@pytest.mark.parametrize(
-    ("winner", "choice", "strength"),
-    [
-        ("left", "a", None),
-        ("2", "b", None),
-        (1, "a", None),
-        (2.0, "b", None),
-        (0, "tie", None),
-        ("B is much better", "b", 2),
-        ("both bad", "both_bad", None),
-    ],
-)
-def test_columns_named_by_hand(project: Project, winner: object, choice: str, strength: int | None) -> None:
-    row = {"q": "Why?", "left text": "Because.", "right text": "Why not?", "best": winner, "who": "ada"}
-    batch = load(project, row, {**row, "q": "How?", "best": ""}, plan=Plan(mapping=MAPPING))
-    assert (batch.imported, batch.labels, batch.format, batch.mapping) == (2, 1, "mapped, jsonl", MAPPING)
-    label = Label.objects.get()
-    assert (label.external_annotator, label.choice, label.strength) == ("ada", choice, strength)
-
-
-def test_the_winner_may_be_a_models_name_and_columns_may_be_nested() -> None:
-    mapping = {**MAPPING, "model_a": "m.one", "model_b": "m.two", "prompt": "data.q", "id": "n"}
-    row = {"data": {"q": "Why?"}, "left text": "x", "right text": "y", "best": "B-7", "m": {"one": "A-7", "two": "B-7"}}
-    found = mapped({**row, "n": 7.0}, mapping)
-    assert (found.labels[0].choice, found.labels[0].annotator) == ("b", "file")
-    assert (found.model_a, found.model_b, found.external_id) == ("A-7", "B-7", "7")
-
-
-def test_chosen_and_rejected_by_hand_tell_nothing_by_their_order(project: Project) -> None:
-    plan = Plan(mapping={"prompt": "q", "chosen": "good", "rejected": "bad", "annotator": "who"})
-    rows = [{"q": f"Q{n}", "good": f"{(n * 7) % 5} good", "bad": f"{(n * 3) % 5} bad", "who": "ada"} for n in range(20)]
-    load(project, *rows, plan=plan)
-    assert {label.choice for label in Label.objects.all()} == {"a", "b"}
-    for label in Label.objects.select_related("pair"):
-        chosen = label.pair.response_a if label.choice == "a" else label.pair.response_b
-        assert chosen.endswith("good")
-
-
-def test_messages_named_by_hand_bring_their_annotator() -> None:
-    talks = {name: [{"role": "assistant", "content": name}] for name in ("good", "bad")}
-    mapping = {"prompt": "q", "chosen": "good", "rejected": "bad"}
-    row = {"q": "Why?", **talks, "who": "ada"}
-    assert [one.annotator for one in mapped(row, {**mapping, "annotator": "who"}).labels] == ["ada"]
-    assert [one.annotator for one in mapped(row, mapping).labels] == ["file"]
-
-
-def test_reasons_of_a_mapped_row_name_field_and_column() -> None:
-    with pytest.raises(BadRow, match=r"response_b: not text \(column 'right text'\)") as caught:
-        mapped({"q": "x", "left text": "y", "right text": 3}, MAPPING)
-    assert caught.value.field == "response_b"
-    with pytest.raises(BadRow, match=r"winner: says neither A, B, tie nor both bad but 'perhaps' \(column 'best'\)"):
-        mapped({"q": "x", "left text": "y", "right text": "z", "best": "perhaps"}, MAPPING)
-
-
-@pytest.mark.parametrize(
-    ("mapping", "field"),
-    [
-        ({}, "response_a"),
-        ({"prompt": "p"}, "response_a"),
-        ({"prompt": "p", "response_a": "a"}, "response_b"),
-        ({"response_a": "a", "response_b": "b"}, "prompt"),
-        ({"prompt": "p", "response_a": "a", "response_b": "a"}, "response_b"),
-        ({"prompt": "p", "response_a": "a", "response_b": "b", "chosen": "c"}, "chosen"),
-        ({"prompt": "p", "response_a": "a", "response_b": "b", "colour": "c"}, "colour"),
-    ],
-)
-def test_a_mapping_that_cannot_work_names_the_field(project: Project, mapping: dict[str, str], field: str) -> None:
-    assert field in problems(mapping)
-    if mapping:
-        with pytest.raises(ImportRefused, match=field):
-            load(project, PAIR, plan=Plan(mapping=mapping))
-    assert not ImportBatch.objects.exists()
-
-
-def test_the_same_file_read_in_another_way_is_another_import(project: Project) -> None:
-    row = {"q": "Why?", "left text": "x", "right text": "y"}
-    assert load(project, row).imported == 0
-    second = load(project, row, plan=Plan(mapping=MAPPING))
-    assert second.imported == 1
-    assert load(project, row, plan=Plan(mapping=MAPPING)) == second
-
-
-def test_a_named_layout_is_not_guessed(project: Project) -> None:
-    row = {"prompt": "Why?", "chosen": "x", "rejected": "y", "response_a": "x", "response_b": "y"}
-    assert load(project, row, plan=Plan(layout="tandem")).labels == 0
-    assert load(project, row, plan=Plan(layout="trl")).labels == 1
-    with pytest.raises(ImportRefused, match="layout: 'csv' is not one of arena, "):
-        load(project, row, plan=Plan(layout="csv"))
-
-
 def test_a_dry_run_says_what_would_be_and_leaves_nothing(project: Project) -> None:
     load(project, PAIR)
     rows = [PAIR, {**PAIR, "prompt": "How?", "choice": "a"}, {**PAIR, "prompt": ""}, {**PAIR, "prompt": ""}, {}]
@@ -463,94 +322,3 @@ def test_a_dry_run_says_what_would_be_and_leaves_nothing(project: Project) -> No
     assert trial.reasons[0] == ("prompt", "prompt: empty", 2, 3)
     assert trial.complete
     assert (Pair.objects.count(), ImportBatch.objects.count(), Label.objects.count()) == (1, before, 0)
-
-
-@pytest.fixture
-def labelled(project: Project, bob: User, dora: User) -> Project:
-    """Two pairs: one labelled by claim with all that a label can have, one labelled by a file."""
-    project.scale, project.criteria = "graded", [{"name": "true", "about": ""}]
-    project.save()
-    row = {**PAIR, "id": "x-1", "model_a": "m", "model_b": "n", "meta": {"topic": "t", "n": [1]}, "group": "g"}
-    load(project, {**row, "gold": "a"}, {**PAIR, "id": "x-2", "prompt": "=1+1", "choice": "both_bad"})
-    pair = Pair.objects.get(external_id="x-1")
-    claim = factories.ClaimFactory.create(pair=pair, annotator=bob, swapped=True)
-    passage = {"response": "b", "start": 0, "end": 3, "quote": "Why"}
-    facts = labels.Given({"true": "left"}, [], 'said "so", twice\n-', 12.5)
-    label = labels.commit_label(claim, choice="left", strength=2, given=facts)
-    Label.objects.filter(pk=label.pk).update(highlights=[passage])
-    for one in Pair.objects.all():
-        consensus.refresh(one)
-    return project
-
-
-def exported(project: Project, kind: str, source: str) -> bytes:
-    asked = exports.ask(source=source, profile="full", format=kind)
-    return b"".join(exports.open_export(project, asked).pieces())
-
-
-KEPT = ("id", "prompt", "response_a", "response_b", "model_a", "model_b", "choice", "group", "gold", "meta")
-SAID = (
-    "annotator",
-    "blind",
-    "final_choice",
-    "strength",
-    "criteria",
-    "highlights",
-    "comment",
-    "seconds",
-    "too_fast",
-    "created_at",
-)
-
-
-@pytest.mark.parametrize("kind", ["ndjson", "csv", "parquet"])
-def test_what_was_exported_imports_into_an_empty_project_and_exports_the_same(labelled: Project, kind: str) -> None:
-    other = factories.ProjectFactory.create(slug="other")
-    content = exported(labelled, kind, "human")
-    batch = import_file(other, file=io.BytesIO(content), filename=f"labels.{kind}")
-    assert (batch.imported, batch.labels, batch.rejected) == (2, 2, 0), list(batch.rejected_lines.values())
-    first, second = (
-        [json.loads(line) for line in exported(each, "ndjson", "human").splitlines()] for each in (labelled, other)
-    )
-    assert len(first) == 2
-    for before, after in zip(first, second, strict=True):
-        assert [before[name] for name in KEPT] == [after[name] for name in KEPT]
-        assert [before["provenance"][name] for name in SAID] == [after["provenance"][name] for name in SAID]
-    third = factories.ProjectFactory.create(slug="third")
-    import_file(third, file=io.BytesIO(exported(other, kind, "human")), filename=f"again.{kind}")
-    again = [json.loads(line) for line in exported(third, "ndjson", "human").splitlines()]
-    stable = [({**row, "part": "", "audit": ""}) for row in second]
-    assert [({**row, "part": "", "audit": ""}) for row in again] == stable
-
-
-def test_an_exported_consensus_of_people_comes_as_the_label_of_one(labelled: Project) -> None:
-    other = factories.ProjectFactory.create(slug="other")
-    batch = import_file(other, file=io.BytesIO(exported(labelled, "ndjson", "consensus")), filename="c.ndjson")
-    assert (batch.imported, batch.labels, batch.rejected) == (2, 2, 0)
-    came = Label.objects.filter(pair__project=other)
-    assert set(came.values_list("external_annotator", flat=True)) == {"consensus"}
-    assert not came.filter(blind=True).exists(), "final verdicts made it, some given after the judge was shown"
-
-
-def test_a_verdict_that_was_revised_after_the_reveal_is_not_blind_as_the_final_one(labelled: Project) -> None:
-    label = Label.objects.filter(pair__project=labelled, blind=True, source="claim").first()
-    assert label is not None
-    changed = {"a": "b"}.get(label.choice, "a")
-    Label.objects.filter(pk=label.pk).update(final_choice=changed)
-    for verdict, blind in (("first", True), ("final", False)):
-        asked = exports.ask(source="human", verdict=verdict, profile="full", format="ndjson")
-        rows = map(json.loads, b"".join(exports.open_export(labelled, asked).pieces()).splitlines())
-        [row] = [row for row in rows if row["provenance"]["origin"] == "claim"]
-        assert row["provenance"]["blind"] is blind
-
-
-def test_what_a_judge_said_never_becomes_a_label(project: Project, labelled: Project) -> None:
-    deployment = judging.champion_of(labelled)
-    assert deployment is not None
-    for pair in Pair.objects.filter(project=labelled):
-        factories.JudgementFactory.create(pair=pair, judge=deployment.judge)
-        Consensus.objects.filter(pair=pair).update(method="judge", judge=deployment.judge, labels=0)
-    for source in ("judge", "consensus"):
-        other = factories.ProjectFactory.create(slug=f"other-{source}")
-        batch = import_file(other, file=io.BytesIO(exported(labelled, "ndjson", source)), filename="j.ndjson")
-        assert (batch.imported, batch.labels, batch.rejected) == (2, 0, 0)

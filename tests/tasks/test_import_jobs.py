@@ -1,25 +1,20 @@
 """Imports by a worker: nothing is seen before all is there, a cancelled or lost one leaves nothing behind."""
 
-import gzip
 import io
 import json
-import os
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from django.contrib.auth.models import User
 from django.db import OperationalError
 from django.utils import timezone
-from pyarrow import parquet
 
 from labeling import jobs
-from labeling.errors import ImportNotActive, ImportRefused
+from labeling.errors import ImportNotActive
 from labeling.models import AuditEvent, ImportBatch, JudgingRequest, Label, Pair, Project
-from labeling.services import checking, housekeeping, import_jobs, imports, pairs, sources, uploads
+from labeling.services import checking, housekeeping, import_jobs, imports, pairs, uploads
 from labeling.services.checking import Plan
 from tests.conftest import Sent
 from workers.tasks.imports import import_batch
@@ -263,81 +258,6 @@ def test_mapping_and_layout_reach_the_worker(project: Project) -> None:
     assert (named.imported, named.duplicates) == (15, 20)
 
 
-def test_old_uploads_are_forgotten_and_those_still_needed_are_kept(project: Project, home: Path) -> None:
-    draft = uploads.receive(project, stream=io.BytesIO(b"x"), filename="a")
-    batch = asked(project)
-    for path in (home / "imports").iterdir():
-        os.utime(path, (1, 1))
-    uploads.forget_old()
-    assert left_in(home) == [f"batch-{batch.pk}"]
-    assert not draft.path.exists()
-
-
-def test_a_folder_is_imported_by_its_name_and_none_outside(project: Project, home: Path, settings: Any) -> None:
-    folder = home / "sets" / "talk"
-    folder.mkdir(parents=True)
-    (folder / "train.jsonl").write_bytes(content(12))
-    (home / "secret").mkdir()
-    (home / "secret" / "a.jsonl").write_bytes(content(1))
-    source = sources.Source(folder="talk")
-    with pytest.raises(ImportRefused, match="TANDEM_DATASETS_FOLDER is not set"):
-        sources.request(project, source, by=None, plan=Plan())
-    settings.ENV = settings.ENV.model_copy(update={"datasets_folder": str(home / "sets")})
-    batch = sources.request(project, source, by=None, plan=Plan())
-    assert batch.bytes == len(content(12))
-    import_jobs.run(batch.pk)
-    batch.refresh_from_db()
-    assert (batch.state, batch.imported, batch.filename) == (State.DONE, 12, "talk")
-    assert left_in(home) == []
-    for outside in ("../secret", "/etc", "..", ".", "none"):
-        with pytest.raises(ImportRefused, match="There is no folder"):
-            sources.request(project, sources.Source(folder=outside), by=None, plan=Plan())
-    with pytest.raises(ImportRefused, match="TANDEM_HUB_DATASETS is not set"):
-        sources.request(project, sources.Source(hub="some/set"), by=None, plan=Plan())
-
-
-@pytest.fixture
-def hub(home: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that stands for the hub: the library loads it by its path as it does a name there."""
-    datasets = pytest.importorskip("datasets", reason="the web parts alone are installed")
-    load = datasets.load_dataset
-
-    def loaded(name: str, **more: Any) -> Any:
-        assert name.startswith("hf://datasets/")
-        return load(str(home / "hub" / name.removeprefix("hf://datasets/")), **more)
-
-    monkeypatch.setattr(datasets, "load_dataset", loaded)
-    settings.ENV = settings.ENV.model_copy(update={"hub_datasets": True})
-    return home / "hub"
-
-
-def asked_of_the_hub(project: Project, name: str) -> ImportBatch:
-    batch = sources.request(project, sources.Source(hub=name), by=None, plan=Plan())
-    import_jobs.run(batch.pk)
-    batch.refresh_from_db()
-    return batch
-
-
-def test_a_data_set_of_the_hub_is_read_by_its_library(project: Project, hub: Path) -> None:
-    (hub / "some" / "set").mkdir(parents=True)
-    (hub / "some" / "set" / "train.jsonl").write_bytes(content(12))
-    batch = asked_of_the_hub(project, "some/set")
-    assert (batch.state, batch.imported, batch.error) == (State.DONE, 12, "")
-    nowhere = asked_of_the_hub(project, "no/where")
-    assert nowhere.state == State.FAILED
-    assert "gives no data set" in nowhere.error
-
-
-def test_a_data_set_of_the_hub_that_breaks_off_fails_with_its_reason(project: Project, hub: Path, home: Path) -> None:
-    (hub / "some" / "set").mkdir(parents=True)
-    (hub / "some" / "set" / "train.jsonl").write_bytes(content(12) + b"{")
-    batch = asked_of_the_hub(project, "some/set")
-    assert batch.state == State.FAILED
-    assert batch.error.startswith("The hub's data set breaks off after row ")
-    assert not Pair.objects.exists()
-    assert left_in(home) == []
-
-
 def test_an_unexpected_error_ends_the_import_and_is_raised(
     project: Project, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -377,41 +297,3 @@ def breaking(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
         store(*given)
 
     monkeypatch.setattr(pairs, "store", stored)
-
-
-def zstd(data: bytes) -> bytes:
-    return bytes(pa.compress(data, "zstd", asbytes=True))
-
-
-def as_parquet(data: bytes) -> bytes:
-    sink = io.BytesIO()
-    parquet.write_table(pa.Table.from_pylist([json.loads(line) for line in data.splitlines()]), sink)
-    return sink.getvalue()
-
-
-@pytest.mark.parametrize("pack", [gzip.compress, zstd, as_parquet], ids=["gzip", "zstd", "parquet"])
-def test_a_small_file_that_may_hold_much_waits_for_a_worker(
-    project: Project, monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes]
-) -> None:
-    monkeypatch.setattr(imports, "AT_ONCE", 1_000_000)
-    assert asked(project).state == State.DONE
-    packed = pack(content(40))
-    monkeypatch.setattr(imports, "PACKED_AT_ONCE", len(packed) - 1)
-    batch = asked(project, packed)
-    assert batch.state == State.WAITING
-    import_batch(batch.pk)
-    batch.refresh_from_db()
-    assert (batch.state, batch.imported, batch.duplicates) == (State.DONE, 5, 35)
-
-
-def test_a_file_that_unpacks_to_too_much_fails_and_leaves_nothing(
-    project: Project, home: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings.ENV = settings.ENV.model_copy(update={"unpacked_gib": 100_000 / 2**30})
-    batch = asked(project, gzip.compress(content() + b"\n" * 200_000))
-    assert batch.state == "waiting"
-    import_jobs.run(batch.pk)
-    batch.refresh_from_db()
-    assert (batch.state, batch.imported) == ("failed", 0)
-    assert "Unpacked, the file holds more than" in batch.error
-    assert not Pair.objects.exists()
