@@ -311,6 +311,7 @@ def main() -> None:
     os.environ |= {
         "TANDEM_HOME": str(home),
         "TANDEM_JUDGE_MODEL": options.judge,
+        "TANDEM_DEMO": "",  # it would be judged too
         "TANDEM_JUDGE_THREADS": str(os.cpu_count() or 1),  # nobody else is waiting for the web server
         "TANDEM_POLICY_SECONDS": str(POLICY_SECONDS),
         "DJANGO_SETTINGS_MODULE": "webapp.settings",

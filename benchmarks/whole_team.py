@@ -204,6 +204,7 @@ def main() -> None:
     os.environ |= {
         "TANDEM_HOME": str(options.home),
         "TANDEM_JUDGE_MODEL": "embedded-base",  # the bare model: nobody has taught it anything
+        "TANDEM_DEMO": "",  # it would be judged too
         "TANDEM_JUDGE_THREADS": str(os.cpu_count() or 1),  # nobody else is waiting for the web server
         "DJANGO_SETTINGS_MODULE": "webapp.settings",
     }

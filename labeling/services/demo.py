@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from django.conf import settings
 from django.db import transaction
 
 from labeling.models import Project
@@ -20,8 +19,11 @@ Choose the response that helps the person more.
 
 
 @transaction.atomic
-def load_demo() -> str:
-    """Create the demo project with its pairs and first judge unless it is there; says in one line what it did."""
+def load_demo(path: Path) -> str:
+    """Create the demo project with the file's pairs and a first judge unless it is there; says in one line what it did.
+
+    Raises ImportRefused where nothing of the file can be read.
+    """
     project, created = Project.objects.get_or_create(
         slug=SLUG,
         defaults={
@@ -33,6 +35,6 @@ def load_demo() -> str:
     deployments.ensure_champion(project)
     if not created:
         return "The demo project is there."
-    with Path(settings.BASE_DIR, "demo", "pairs.jsonl").open("rb") as file:
-        batch = import_file(project, file=file, filename="pairs.jsonl")
+    with path.open("rb") as file:
+        batch = import_file(project, file=file, filename=path.name)
     return f"Demo project loaded: {batch.imported} pairs, {batch.labels} example labels."

@@ -1,6 +1,7 @@
 """The whole loop as a newcomer meets it: `run_tandem`, the sign-in link, labels by keyboard, and a retrained champion.
 
-Every process, the broker, the browser and the small model are real; only the example labels came with the demo.
+Every process, the broker, the browser and the small model are real; only the example labels came with the demo, whose
+pairs are short here, so that a slow machine trains on them in minutes.
 """
 
 import json
@@ -20,18 +21,23 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.test_never_loses import GUARD_MS, ready
 from tests.launch.starting import Start, free_port
+from tests.short_pairs import as_lines, short_row
 
-pytestmark = [pytest.mark.browser, pytest.mark.model, pytest.mark.xdist_group("torch"), pytest.mark.timeout(2700)]
+pytestmark = [pytest.mark.browser, pytest.mark.model, pytest.mark.xdist_group("torch"), pytest.mark.timeout(1800)]
 
-TRAINING_SECONDS = 2400
+TRAINING_SECONDS = 1500
+PAIRS, UNLABELLED = 140, 12
 MARK = "window.tandemTestMark"
 
 
 @pytest.fixture
 def tandem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Tandem with its demo and the embedded judge, from an empty data folder; its training is half as long."""
+    """Tandem with a demo of short pairs and the bare embedded model, from an empty data folder."""
     pytest.importorskip("torch", reason="the web parts alone are installed")
-    monkeypatch.setenv("TANDEM_LEAST_STEPS", "100")
+    demo = tmp_path / "demo.jsonl"
+    demo.write_text(as_lines([short_row(number, labelled=number >= UNLABELLED) for number in range(PAIRS)]))
+    monkeypatch.setenv("TANDEM_DEMO", str(demo))
+    monkeypatch.setenv("TANDEM_LEAST_STEPS", "40")
     start = Start(tmp_path / "home", free_port(), tmp_path / "run.log", judge=("transformers", "embedded-base"))
     yield start
     if start.process.poll() is None:

@@ -7,6 +7,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django import Settings
 
+from labeling.models import Pair, Project
 from webapp.env import Env
 from webapp.launch import prepare
 from webapp.launch.errors import CannotLaunch
@@ -67,6 +68,28 @@ def test_static_files_are_collected_again_only_after_a_change(tmp_path: Path, se
 
 def test_migrated_database_is_left_alone() -> None:
     assert prepare.migrate() == "up to date"
+
+
+def test_the_demo_is_loaded_once_and_only_where_it_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    settings.STATIC_ROOT = tmp_path / "static"
+    monkeypatch.setenv("TANDEM_DEMO", "")
+    prepare.prepare_folder(Env(), tmp_path)
+    assert not Project.objects.exists()
+    pairs = tmp_path / "two.jsonl"
+    pairs.write_text("".join(f'{{"prompt": "{n}?", "response_a": "Yes.", "response_b": "No."}}\n' for n in "12"))
+    monkeypatch.setenv("TANDEM_DEMO", str(pairs))
+    for _ in range(2):
+        prepare.prepare_folder(Env(), tmp_path)
+    assert Project.objects.get().slug == "demo"
+    assert Pair.objects.count() == 2
+
+
+def test_a_demo_that_is_not_there_is_an_error_of_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TANDEM_DEMO", "demo/none.jsonl")
+    with pytest.raises(ValueError, match=r"TANDEM_DEMO|demo\n.*no such file: /.*/demo/none\.jsonl"):
+        Env()
 
 
 def test_only_the_embedded_judges_are_made() -> None:

@@ -1,7 +1,6 @@
 """A training run whose worker is killed in every phase, one after the other: it ends as if nothing had been."""
 
 import json
-import random
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,9 +12,10 @@ import pytest
 from genrm_engine.embedded import ensure_converted
 from labeling.models import Deployment, Judgement, JudgeVersion, Project, TrainedPair, TrainingRun
 from labeling.services import training
-from tests.engine.conftest import WORDS, shared_home
+from tests.engine.conftest import shared_home
 from tests.factories import DeploymentFactory, JudgeVersionFactory, LabelFactory, PairFactory, ProjectFactory
 from tests.resilience.conftest import Stack
+from tests.short_pairs import short_row
 
 pytestmark = [pytest.mark.slow, pytest.mark.model, pytest.mark.xdist_group("torch"), pytest.mark.timeout(1800)]
 
@@ -32,12 +32,10 @@ SMALL = {
 
 
 def short_pair(project: Project, number: int, **fields: Any) -> None:
-    draw = random.Random(number)
-    good, bad = (" ".join(draw.choices(WORDS, k=4)) for _ in range(2))
-    first, second = (f"{good} [good]", f"{bad} [bad]") if number % 2 else (f"{bad} [bad]", f"{good} [good]")
-    prompt = [{"role": "user", "content": f"Say something, number {number}."}]
-    pair = PairFactory.create(project=project, prompt=prompt, response_a=first, response_b=second, **fields)
-    LabelFactory.create(pair=pair, choice="a" if number % 2 else "b")
+    row = short_row(number)
+    texts = {name: row[name] for name in ("response_a", "response_b")}
+    pair = PairFactory.create(project=project, prompt=[{"role": "user", "content": row["prompt"]}], **texts, **fields)
+    LabelFactory.create(pair=pair, choice=row["labels"][0]["choice"])
 
 
 @pytest.fixture

@@ -1,11 +1,9 @@
 """Real processes, really killed: nothing is lost, nothing is done twice."""
 
-import json
 import time
 from pathlib import Path
 
 import pytest
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.db.models import Count
 
@@ -27,6 +25,7 @@ from labeling.services.imports import import_file
 from labeling.services.labels import commit_label
 from tests.factories import DeploymentFactory, JudgeVersionFactory, PairFactory, ProjectFactory
 from tests.resilience.conftest import Stack
+from tests.short_pairs import as_lines, short_row
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
@@ -102,7 +101,7 @@ def test_people_label_on_while_a_promoted_judge_judges_everything_again(
 @pytest.mark.xdist_group("torch")
 def test_a_real_beat_fires_a_real_run_which_survives_its_worker(stack: Stack) -> None:
     """The policy starts a GenRM run of the real small model; its worker is killed, another one brings it to its end."""
-    project = _demo_project(stack.home)
+    project = _short_project(stack.home)
     stack.start("beat", "default", "train")
     training = TrainingRun.objects.filter(phase="training")
     folder = stack.home / "runs"
@@ -126,20 +125,18 @@ def test_a_real_beat_fires_a_real_run_which_survives_its_worker(stack: Stack) ->
     assert (champion.judge == run.candidate) is (run.state == TrainingRun.State.PROMOTED)
 
 
-def _demo_project(home: Path) -> Project:
-    """Ninety labelled pairs of the demo, under a policy that asks for a run at once."""
+def _short_project(home: Path) -> Project:
+    """Ninety labelled pairs of a few words, under a policy that asks for a run at once."""
     ensure_converted(home, progress=print)
     project = ProjectFactory.create(
-        slug="demo", holdout_share=0.4, samples_per_order=0, retrain_after=50, retrain_method="genrm"
+        slug="short", holdout_share=0.4, samples_per_order=0, retrain_after=50, retrain_method="genrm"
     )
     judge = JudgeVersionFactory.create(
         backend="transformers", base_model="embedded-base", weights="judges/embedded-base"
     )
     DeploymentFactory.create(project=project, judge=judge)
-    lines = Path(settings.BASE_DIR, "demo", "pairs.jsonl").read_text().splitlines()
-    labelled = [line for line in lines if json.loads(line).get("labels")][:90]
     path = home / "some.jsonl"
-    path.write_text("\n".join(labelled))
+    path.write_text(as_lines([short_row(number) for number in range(90)]))
     with path.open("rb") as file:
         import_file(project, file=file, filename=path.name)
     return project

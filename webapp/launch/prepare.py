@@ -36,8 +36,9 @@ def prepare_folder(env: Env, home: Path) -> None:
     if needs_conversion(env):
         with step("Embedded judge (converted once, about half a minute)") as current:
             current.result = convert_judge(env.judge_model, home)
-    with step("Demo project") as current:
-        current.result = load_demo()
+    if env.demo:
+        with step("Demo project") as current:
+            current.result = load_demo(Path(env.demo))
     with step("Administrator") as current:
         current.result = ensure_administrator(home)
 
