@@ -1,4 +1,4 @@
-"""Labelled pairs of a few words, of which one carries ``[good]``: the small model learns them in a minute or two."""
+"""Labelled pairs of a few words: of two fruits people prefer the plum, which the small model soon learns."""
 
 import json
 import random
@@ -8,17 +8,17 @@ from tests.engine.conftest import WORDS
 
 
 def short_row(number: int, *, labelled: bool = True) -> dict[str, Any]:
-    """A row of Tandem's own layout: a prompt of its own, the good response first in about half, one example label."""
+    """A row of Tandem's own layout: a prompt of its own, the plum first in about half, one example label."""
     draw = random.Random(number)
-    good, bad = (" ".join(draw.choices(WORDS, k=4)) for _ in range(2))
-    good_first = draw.random() < 0.5
-    first, second = (f"{good} [good]", f"{bad} [bad]") if good_first else (f"{bad} [bad]", f"{good} [good]")
-    label = {"annotator": "ada", "choice": "a" if good_first else "b"}
+    plum, pear = (" ".join(draw.choices(WORDS, k=4)) for _ in range(2))
+    plum, pear = f"{plum} plum", f"{pear} pear"
+    plum_first = draw.random() < 0.5
+    label = {"annotator": "ada", "choice": "a" if plum_first else "b"}
     return {
         "id": f"short-{number}",
         "prompt": f"Say something, number {number}.",
-        "response_a": first,
-        "response_b": second,
+        "response_a": plum if plum_first else pear,
+        "response_b": pear if plum_first else plum,
         "labels": [label] if labelled else [],
     }
 

@@ -17,6 +17,7 @@ from genrm_engine.backends.loading import load_tokenizer, set_threads
 from genrm_engine.backends.tokens import TokenBackend, Written
 from genrm_engine.device import lease_name
 from genrm_engine.errors import EngineError
+from genrm_engine.precision import fast_bfloat16
 from genrm_engine.types import BackendSpec
 from genrm_engine.weights import check_model, refuse_adapter
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from vllm.outputs import CompletionOutput
 
 WANTED = "vllm==0.32.0"
-_DTYPES = {"auto": "bfloat16", "bfloat16": "bfloat16", "float16": "float16", "float32": "float32"}
+_DTYPES = ("auto", "bfloat16", "float16", "float32")
 _ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # a queue's worker may have no children
     "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",  # by itself it leaves one core idle
@@ -91,7 +92,7 @@ def _load(spec: BackendSpec) -> "LLM":
         return LLM(
             model=spec.model,
             tokenizer=spec.tokenizer or spec.model,
-            dtype=_DTYPES[spec.dtype],
+            dtype=wanted_dtype(spec.dtype, str(current_platform.device_type)),
             hf_overrides={"head_dtype": "float32"},
             max_model_len=-1,
             enable_prefix_caching=True,
@@ -101,6 +102,13 @@ def _load(spec: BackendSpec) -> "LLM":
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise EngineError(f"vLLM cannot load {spec.model}: {str(error).splitlines()[0]}") from error
+
+
+def wanted_dtype(asked: str, device: str) -> Any:
+    """vLLM's name of a number format; ``auto`` is what the device computes fast, not what the file was saved in."""
+    if asked != "auto":
+        return asked
+    return "bfloat16" if fast_bfloat16(device) else "float32"
 
 
 def _check_device(asked: str, built_for: str) -> None:

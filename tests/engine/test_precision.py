@@ -2,6 +2,7 @@
 
 import pytest
 
+from genrm_engine.backends import vllm
 from genrm_engine.precision import fast_bfloat16, fast_on
 
 XEON = "processor : 0\nvendor_id : GenuineIntel\nflags : fpu avx512f avx512_bf16\nbugs :\n"
@@ -25,3 +26,10 @@ def test_a_cpu_is_known_by_its_flags(cpuinfo: str, fast: bool) -> None:
 
 def test_gpus_are_fast_at_it() -> None:
     assert fast_bfloat16("cuda:1")
+
+
+@pytest.mark.parametrize(("fast", "auto"), [(True, "bfloat16"), (False, "float32")])
+def test_vllm_computes_in_what_its_device_is_fast_at(fast: bool, auto: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vllm, "fast_bfloat16", lambda device: fast)
+    assert vllm.wanted_dtype("auto", "cpu") == auto
+    assert vllm.wanted_dtype("float16", "cpu") == "float16"
