@@ -12,6 +12,9 @@ run: ## Start Tandem (PORT, HOST and TANDEM_HOME are honoured); Ctrl-C stops it
 	@$(PYTHON) scripts/setup_env.py run
 	@exec $(BIN)/python manage.py run_tandem
 
+# Or every process that is started compiles Tandem anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # What the checks write belongs to no data folder.
 test lint: export TANDEM_HOME := $(CURDIR)/build/checks
 test lint: export HF_HUB_OFFLINE := 1

@@ -213,7 +213,10 @@ LOGGING = {
     "formatters": {
         "plain": {
             "()": structlog.stdlib.ProcessorFormatter,
-            "processor": structlog.dev.ConsoleRenderer(colors=False),
+            # Not structlog's default, which writes every frame's variables (labels, keys) and takes most of a second.
+            "processor": structlog.dev.ConsoleRenderer(
+                colors=False, exception_formatter=structlog.dev.plain_traceback
+            ),
             "foreign_pre_chain": [structlog.processors.TimeStamper(fmt="%H:%M:%S"), structlog.stdlib.add_log_level],
         }
     },

@@ -61,7 +61,14 @@ def vllm_server(model: Path, log: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
     command += ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", SERVED, "--api-key", KEY]
     command += ["--enforce-eager"]  # compiling takes longer than the tests
-    command += ["--dtype", wanted_dtype("auto", "cpu"), "--max-model-len", "4096", "--hf-overrides", '{"head_dtype": "float32"}']
+    command += [
+        "--dtype",
+        wanted_dtype("auto", "cpu"),
+        "--max-model-len",
+        "4096",
+        "--hf-overrides",
+        '{"head_dtype": "float32"}',
+    ]
     # Not what the backend in this process has set for itself.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("VLLM_")}
     environment |= {"VLLM_CPU_NUM_OF_RESERVED_CPU": "0", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}

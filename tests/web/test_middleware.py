@@ -1,9 +1,14 @@
 """Pages keep what protects them; requests of the API, which carry no cookie, go past it."""
 
+import logging
+import sys
+
 import structlog
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
+from pytest_django import Settings
+from structlog.stdlib import ProcessorFormatter
 
 from labeling.models import Project
 from labeling.services.tokens import create_token
@@ -45,3 +50,21 @@ def test_the_log_has_the_address_that_is_connected() -> None:
     Logged(answer)(request)
     assert seen["ip"] == "192.0.2.7"
     assert seen["request_id"]
+
+
+def test_a_logged_error_tells_where_and_not_what_was_in_hand(settings: Settings) -> None:
+    formatter = ProcessorFormatter(
+        **{key: value for key, value in settings.LOGGING["formatters"]["plain"].items() if key != "()"}
+    )
+
+    def fail(said: str) -> None:
+        raise ValueError(len(said))
+
+    try:
+        fail("left " * 2)
+    except ValueError:
+        record = logging.LogRecord("tandem", logging.ERROR, __file__, 1, "It failed", None, sys.exc_info())
+    written = formatter.format(record)
+    assert "in fail\n" in written
+    assert "ValueError: 10" in written
+    assert "left left" not in written
