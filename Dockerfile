@@ -5,7 +5,6 @@ FROM python:3.11-slim
 ARG TANDEM_TORCH_INDEX=""
 
 ENV PYTHONUNBUFFERED=1 \
-    PYTHONDONTWRITEBYTECODE=1 \
     PYTHONPATH=/app \
     PATH=/opt/venv/bin:$PATH \
     TANDEM_VENV=/opt/venv \
@@ -25,6 +24,7 @@ COPY scripts scripts
 RUN PIP_NO_CACHE_DIR=1 TANDEM_TORCH_INDEX="$TANDEM_TORCH_INDEX" python scripts/setup_env.py run
 
 COPY . .
+RUN python -m compileall -q webapp labeling genrm_engine workers
 
 USER tandem
 VOLUME /data
