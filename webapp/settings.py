@@ -214,9 +214,7 @@ LOGGING = {
         "plain": {
             "()": structlog.stdlib.ProcessorFormatter,
             # Not structlog's default, which writes every frame's variables (labels, keys) and takes most of a second.
-            "processor": structlog.dev.ConsoleRenderer(
-                colors=False, exception_formatter=structlog.dev.plain_traceback
-            ),
+            "processor": structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
             "foreign_pre_chain": [structlog.processors.TimeStamper(fmt="%H:%M:%S"), structlog.stdlib.add_log_level],
         }
     },
