@@ -87,6 +87,16 @@ def test_every_page_holds_the_basics(open_as: OpenAs, viewport: dict[str, int], 
     assert not found, "\n".join(found)
 
 
+def test_on_a_phone_the_chart_begins_with_the_newest_version(open_as: OpenAs) -> None:
+    maria = User.objects.create_user("maria")
+    scene.build(maria)
+    client = Client()
+    client.force_login(maria)
+    page = open_as(client, "/p/demo/versions/", viewport=PHONE)
+    right = page.evaluate("[...document.querySelectorAll('.over-versions .axis')].at(-1).getBoundingClientRect().right")
+    assert 0 < right < PHONE["width"]
+
+
 def test_the_whole_label_screen_is_reached_by_tab_in_reading_order(open_as: OpenAs) -> None:
     maria = User.objects.create_user("maria")
     scene.build(maria)
