@@ -206,6 +206,7 @@ def main() -> None:
         "TANDEM_JUDGE_MODEL": "embedded-base",  # the bare model: nobody has taught it anything
         "TANDEM_DEMO": "",  # it would be judged too
         "TANDEM_JUDGE_THREADS": str(os.cpu_count() or 1),  # nobody else is waiting for the web server
+        **({"TANDEM_LEAST_STEPS": "20"} if options.short else {}),  # its few labels change little, however long
         "DJANGO_SETTINGS_MODULE": "webapp.settings",
     }
     import django
