@@ -55,6 +55,12 @@ class Env(BaseSettings):
     train_threads: int = Field(
         default=0, ge=0, description="CPU threads of a training run; 0 uses every core, at low priority"
     )
+    learning_rate: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="peak learning rate of training runs; 0: the method's, refused above a billion parameters",
+    )
     least_steps: int = Field(default=200, ge=1, description="steps of a GenRM run on few labels, at most three passes")
     tracking: str = Field(
         default="", description="tensorboard or mlflow: where the curves of training runs go too; empty: nowhere"

@@ -1,7 +1,7 @@
 """Training runs as rows: ask for one, take it, report on it, end it. The worker runs the engine; nothing here does."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -332,7 +332,8 @@ def _config(project: Project, method: str, weights: str, pairs: int) -> dict[str
         soft_labels=project.retrain_labels == Project.RetrainLabels.SOFT,
         replay_share=project.replay_share,
     )
-    return config.resolved().to_json()
+    # Left open where nobody chose one: the engine fills it in, and refuses to where the model is too large for it.
+    return replace(config.resolved(), learning_rate=settings.ENV.learning_rate or None).to_json()
 
 
 def _epochs(pairs: int) -> float:

@@ -6,6 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from pytest_django import Settings
 
 from labeling import jobs
 from labeling.errors import CannotRetrain, RunNotActive
@@ -41,10 +42,15 @@ def test_a_run_is_queued_with_its_frozen_config(
         run = requested(ready, by=alice)
     assert (run.state, run.training_pairs, run.holdout_pairs) == ("queued", 40, 15)
     assert run.config["method"] == "genrm"
-    assert run.config["learning_rate"]
+    assert run.config["learning_rate"] is None, "the engine's to fill in, or to refuse for a large model"
     assert run.config["epochs"] == 3.0
     assert run.config["rubric"] == "Prefer the clearer story."
     assert (jobs.TRAIN, {"run_id": run.pk}) in sent
+
+
+def test_an_installation_can_choose_the_rate_for_a_large_judge(ready: Project, settings: Settings) -> None:
+    settings.ENV = settings.ENV.model_copy(update={"learning_rate": 1e-6})
+    assert requested(ready).config["learning_rate"] == 1e-6
 
 
 @pytest.mark.parametrize(("pairs", "epochs"), [(40, 3.0), (400, 2.0), (5000, 1.5)])
