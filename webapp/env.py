@@ -10,8 +10,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from genrm_engine.training import tracking as trackers
 
-TANDEM_FOLDER = Path(__file__).resolve().parent.parent
-
 
 class Env(BaseSettings):
     """Settings read from `TANDEM_*` variables (and the few conventional names without the prefix)."""
@@ -45,7 +43,6 @@ class Env(BaseSettings):
     )
     demo: str = Field(
         default="demo/pairs.jsonl",
-        validate_default=True,
         description="pairs of the demo project that the first start loads, from Tandem's folder; empty: no demo",
     )
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
@@ -97,15 +94,6 @@ class Env(BaseSettings):
         if value not in {"transformers", "scripted"}:
             raise ValueError("must be transformers or scripted")
         return value
-
-    @field_validator("demo")
-    @classmethod
-    def _file_of_pairs(cls, value: str) -> str:
-        if not value:
-            return value
-        if not (path := TANDEM_FOLDER / value).is_file():
-            raise ValueError(f"no such file: {path}")
-        return str(path)
 
     @field_validator("tracking")
     @classmethod

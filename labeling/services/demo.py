@@ -22,7 +22,7 @@ Choose the response that helps the person more.
 def load_demo(path: Path) -> str:
     """Create the demo project with the file's pairs and a first judge unless it is there; says in one line what it did.
 
-    Raises ImportRefused where nothing of the file can be read.
+    Raises OSError where there is no such file and ImportRefused where nothing of it can be read; no project is left.
     """
     project, created = Project.objects.get_or_create(
         slug=SLUG,

@@ -80,16 +80,23 @@ def test_the_demo_is_loaded_once_and_only_where_it_is_wanted(
     pairs = tmp_path / "two.jsonl"
     pairs.write_text("".join(f'{{"prompt": "{n}?", "response_a": "Yes.", "response_b": "No."}}\n' for n in "12"))
     monkeypatch.setenv("TANDEM_DEMO", str(pairs))
-    for _ in range(2):
-        prepare.prepare_folder(Env(), tmp_path)
+    prepare.prepare_folder(Env(), tmp_path)
+    pairs.unlink()  # read by the first start alone
+    prepare.prepare_folder(Env(), tmp_path)
     assert Project.objects.get().slug == "demo"
     assert Pair.objects.count() == 2
 
 
-def test_a_demo_that_is_not_there_is_an_error_of_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TANDEM_DEMO", "demo/none.jsonl")
-    with pytest.raises(ValueError, match=r"TANDEM_DEMO|demo\n.*no such file: /.*/demo/none\.jsonl"):
-        Env()
+@pytest.mark.parametrize(("text", "said"), [(None, "No such file"), ("", "has no lines")])
+def test_a_demo_that_cannot_be_read_is_one_line_and_leaves_no_project(
+    tmp_path: Path, text: str | None, said: str
+) -> None:
+    path = tmp_path / "demo.jsonl"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(CannotLaunch, match=f"^TANDEM_DEMO: .*{said}"):
+        prepare.demo_project(path)
+    assert not Project.objects.exists()
 
 
 def test_only_the_embedded_judges_are_made() -> None:

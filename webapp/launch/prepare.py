@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command
@@ -15,6 +16,7 @@ from django.urls import reverse
 from sesame.utils import get_query_string
 
 from genrm_engine.starter import EMBEDDED
+from labeling.errors import ImportRefused
 from labeling.services.demo import load_demo
 from webapp.env import Env, write_private
 from webapp.launch.console import step
@@ -38,9 +40,17 @@ def prepare_folder(env: Env, home: Path) -> None:
             current.result = convert_judge(env.judge_model, home)
     if env.demo:
         with step("Demo project") as current:
-            current.result = load_demo(Path(env.demo))
+            current.result = demo_project(Path(settings.BASE_DIR, env.demo))
     with step("Administrator") as current:
         current.result = ensure_administrator(home)
+
+
+def demo_project(path: Path) -> str:
+    """The demo of the file, which only the first start reads. Raises CannotLaunch where it cannot be read."""
+    try:
+        return load_demo(path)
+    except (OSError, ImportRefused) as error:
+        raise CannotLaunch(f"TANDEM_DEMO: {error}") from None
 
 
 def migrate() -> str:
