@@ -106,6 +106,7 @@ def test_a_gold_question_without_an_id_is_named(tmp_path: Path, capsys: pytest.C
 def test_training_keeps_to_its_split_and_reads_its_rubric(
     parted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("torch", reason="the web parts alone are installed")
     given: dict[str, Any] = {}
 
     def train(config: Any, rows: Any, out: Path, *, older: Any, **_: Any) -> dict[str, Any]:
