@@ -13,6 +13,8 @@ from typing import Any
 
 POLL_SECONDS = 1.0
 GRACE_SECONDS = 30.0
+FOR_NOW = 1
+"""The exit code of a failure that may pass."""
 CANCELLED = 3
 
 ProgressLine = dict[str, Any]
@@ -39,8 +41,9 @@ def run_engine(
 ) -> Ended:
     """Run `python -m genrm_engine …` to its end, calling `tick` every second with the new progress lines.
 
-    When `tick` returns False the process is asked to stop (by the file `cancel`), and killed if it does not. It
-    dies with its parent, so a killed worker leaves no training behind. ``environment`` is added to this process's own.
+    When `tick` returns False the process is asked to stop (by the file `cancel`), and killed if it does not; when it
+    raises, the process is killed. It dies with its parent, so a killed worker leaves no training behind.
+    ``environment`` is added to this process's own.
     """
     out.mkdir(parents=True, exist_ok=True)
     (out / "cancel").unlink(missing_ok=True)

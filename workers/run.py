@@ -11,11 +11,11 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import transaction
-from django.utils import timezone
+from django.db import DatabaseError, transaction
 
 from genrm_engine.errors import EngineError
 from genrm_engine.evaluation import gate, metrics
+from genrm_engine.files import read_appended
 from genrm_engine.prompts import PROMPT_VERSION, prompt_hash
 from genrm_engine.training.tracking import VARIABLE
 from genrm_engine.types import Choice, as_choice
@@ -28,16 +28,14 @@ from labeling.queries import DEVICES
 from labeling.run_files import SNAPSHOT, folder_of
 from labeling.services import datasets, deployments, judging, training
 from workers.accounts import Clock, tokens_of, versions_of
-from workers.engine_process import Ended, ProgressLine, run_engine
+from workers.engine_process import FOR_NOW, Ended, ProgressLine, run_engine
 from workers.resident import spec_of, weights_of
+from workers.run_lease import kept
+from workers.run_progress import fields, logged
 
 KEY_VARIABLE = "TANDEM_JUDGE_KEY"
-LOG_LINES = 400
-EXAMPLES = 4
-"""Rationales with the right verdict, and as many with the wrong one, that the row keeps."""
 PARTS = ("sampling", "training")
 """What the engine's training tells as phases, each one of the row's."""
-POINT = ("stage", "step", "steps", "loss", "reward_margin")
 SHARES = {"snapshot": (0.0, 0.01), "training": (0.01, 0.75), "champion": (0.75, 0.87), "candidate": (0.87, 0.99)}
 
 log = structlog.get_logger(__name__)
@@ -51,27 +49,44 @@ class EngineFailed(Exception):
     """The engine gave up; the message is for the person."""
 
 
+class EngineFailedForNow(EngineFailed):
+    """It says that the failure may pass: a server that does not answer, a device whose memory is taken."""
+
+
 def execute(run: TrainingRun) -> None:
-    """Bring the run to its end: promoted, rejected, failed or cancelled."""
+    """Bring the run to its end: promoted, rejected, failed or cancelled; or let it rest, where a failure may pass."""
     folder = folder_of(run)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        _snapshot(run, folder)
-        _train(run, folder)
-        candidate = _register(run, folder)
-        judged = {
-            "champion": _evaluate(run, folder, run.start, "champion"),
-            "candidate": _evaluate(run, folder, candidate, "candidate"),
-        }
-        _decide(run, folder, candidate, judged)
+        with kept(run):
+            _every_phase(run, folder)
     except Stopped:
         ended = training.finish(run, TrainingRun.State.CANCELLED, "Cancelled")
+    except EngineFailedForNow as error:
+        training.report(run, log=logged(run, str(error)))
+        ended = not training.put_off(run, str(error)) and training.fail(run, str(error))
     except (EngineFailed, EngineError, OSError) as error:  # weights that are gone, a disk that is full
         ended = training.fail(run, str(error))
+    except DatabaseError:  # the run is taken up again when its lease has run out
+        raise
+    except Exception as error:
+        training.fail(run, f"Tandem failed, which is its own fault: {type(error).__name__}: {error}")
+        raise
     else:
         ended = True
     if ended:  # else the run is another worker's by now, which may go on from them
         shutil.rmtree(folder / "training" / "checkpoints", ignore_errors=True)
+
+
+def _every_phase(run: TrainingRun, folder: Path) -> None:
+    _snapshot(run, folder)
+    _train(run, folder)
+    candidate = _register(run, folder)
+    judged = {
+        "champion": _evaluate(run, folder, run.start, "champion"),
+        "candidate": _evaluate(run, folder, candidate, "candidate"),
+    }
+    _decide(run, folder, candidate, judged)
 
 
 def _snapshot(run: TrainingRun, folder: Path) -> None:
@@ -85,7 +100,7 @@ def _snapshot(run: TrainingRun, folder: Path) -> None:
         for file, frozen in zip(files, (new, older, datasets.holdout_rows(run.project)), strict=True):
             _write_rows(file, frozen)
         if fresh:
-            training.report(run, log=_logged(run, f"{fresh} audit groups joined the gate part"))
+            training.report(run, log=logged(run, f"{fresh} audit groups joined the gate part"))
     training.trains_on(run, [int(row["id"]) for row in _rows(files[0])])
     digest = hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
     if run.snapshot_sha256 and run.snapshot_sha256 != digest:
@@ -99,7 +114,7 @@ def _snapshot(run: TrainingRun, folder: Path) -> None:
         training_pairs=new_count,
         replay_pairs=replayed,
         holdout_pairs=held_out,
-        log=_logged(run, said),
+        log=logged(run, said),
         seconds=clock.lap("snapshot"),
     )
 
@@ -160,7 +175,7 @@ def _register(run: TrainingRun, folder: Path) -> JudgeVersion:
         prompt_version=PROMPT_VERSION,
         prompt_hash=prompt_hash(),
     )
-    written = _logged(run, f"Weights written as {judge.name}")
+    written = logged(run, f"Weights written as {judge.name}")
     training.report(run, candidate=judge, versions=versions_of(target), log=written)
     return judge
 
@@ -175,7 +190,8 @@ def _evaluate(run: TrainingRun, folder: Path, judge: JudgeVersion, who: str) -> 
     (folder / "rubric.txt").write_text(str(run.config.get("rubric", "")), encoding="utf-8")
     arguments += ["--rubric", str(folder / "rubric.txt")]
     _engine(run, arguments, out, phase=who, secrets=secrets)
-    judged = [EngineJudgement.from_json(row) for row in _rows(out / "judgements.jsonl")]
+    written = {row["pair_id"]: row for row in read_appended(out / "judgements.jsonl")}
+    judged = [EngineJudgement.from_json(row) for row in written.values()]
     for row in judged:
         if Pair.objects.filter(pk=row.pair_id).exists():
             judging.store_judgement(int(row.pair_id), judge, row)
@@ -238,7 +254,7 @@ def _decide(run: TrainingRun, folder: Path, candidate: JudgeVersion, judged: dic
             progress=1.0,
             metrics=figures,
             gate=decision.to_json(),
-            log=_logged(run, *decision.reasons, message),
+            log=logged(run, *decision.reasons, message),
             seconds=clock.lap("gate"),
         )
         if not ended:
@@ -250,7 +266,7 @@ def _reign(run: TrainingRun, candidate: JudgeVersion, decision: gate.GateDecisio
 
     If another judge than the one compared with reigns by now, the candidate has beaten nobody: it is kept.
     """
-    counts, message = training.COUNTS[run.method], f"{run.start.name} stays champion"
+    counts = training.COUNTS[run.method]
     if decision.promote:
         try:
             deployments.promote(
@@ -261,6 +277,9 @@ def _reign(run: TrainingRun, candidate: JudgeVersion, decision: gate.GateDecisio
             decision = replace(decision, promote=False, reasons=(message,))
         else:
             return decision, f"{candidate.name} is the new champion"
+    else:
+        champion = judging.champion_of(run.project)
+        message = f"{(champion.judge if champion else run.start).name} stays champion"
     deployments.reject(run.project, candidate, counts=counts, gate=decision.to_json(), by=None)
     return decision, message
 
@@ -281,6 +300,8 @@ def _engine(
     training.report(run, seconds=clock.lap(run.phase), tokens=tokens_of(out.parent))
     if ended.cancelled:
         raise Stopped
+    if ended.code == FOR_NOW:
+        raise EngineFailedForNow(_reason(ended))
     if ended.code:
         raise EngineFailed(_reason(ended))
 
@@ -303,59 +324,18 @@ def _ticker(run: TrainingRun, phase: str, clock: Clock) -> Callable[[list[Progre
     low, high = SHARES[phase]
 
     def tick(lines: list[ProgressLine]) -> bool:
-        if not training.heartbeat(run) or training.cancel_requested(run):
+        if not training.heartbeat(run):
+            raise Stopped  # the folder is another worker's by now: nothing is written there that would stop it too
+        if training.cancel_requested(run):
             return False
         if lines:
             told = str(lines[-1].get("phase"))
             seconds = clock.lap(told if told == "waiting" else run.phase)
             now = told if phase == "training" and told in PARTS else run.phase
-            training.report(run, phase=now, seconds=seconds, **_fields(run, lines, low, high))
+            training.report(run, phase=now, seconds=seconds, **fields(run, lines, low, high))
         return True
 
     return tick
-
-
-def _fields(run: TrainingRun, lines: list[ProgressLine], low: float, high: float) -> dict[str, Any]:
-    last = lines[-1]
-    fields: dict[str, Any] = {
-        "message": str(last.get("message") or "")[:300],
-        "progress": low + (high - low) * float(last.get("fraction") or 0.0),
-        "log": _logged(run, *(str(line.get("message") or "") for line in lines)),
-    }
-    points = [{key: line[key] for key in POINT if key in line} for line in lines if "loss" in line]
-    if points:
-        fields["curve"] = _curve(run.curve, points)
-    for line in lines:
-        if "yields" in line:
-            told = {one["iteration"]: one for one in [*fields.get("yields", run.yields), line["yields"]]}
-            fields["yields"] = [told[number] for number in sorted(told)]
-        if "examples" in line:
-            fields["examples"] = _examples(fields.get("examples", run.examples), line["examples"])
-    return fields
-
-
-def _curve(known: list[ProgressLine], added: list[ProgressLine]) -> list[ProgressLine]:
-    """All points; those that a resumed run computes again give way to the new ones."""
-    again: dict[str, int] = {}
-    for point in added:
-        again.setdefault(str(point.get("stage")), point["step"])
-    only = next(iter(again)) if len(again) == 1 else ""
-    kept = [one for one in known if one["step"] < again.get(str(one.get("stage", only)), one["step"] + 1)]
-    return [*kept, *added]
-
-
-def _examples(known: list[ProgressLine], added: list[ProgressLine]) -> list[ProgressLine]:
-    """The first few with the right verdict, then the first few with the wrong one."""
-    told: dict[bool, dict[str, ProgressLine]] = {True: {}, False: {}}
-    for one in [*known, *added]:
-        told[one["right"]].setdefault(one["text"], one)
-    return [one for kind in told.values() for one in list(kind.values())[:EXAMPLES]]
-
-
-def _logged(run: TrainingRun, *messages: str) -> str:
-    now = timezone.now().strftime("%H:%M:%S")
-    lines = [*run.log.splitlines(), *(f"{now} {message}" for message in messages if message)]
-    return "\n".join(lines[-LOG_LINES:])
 
 
 def _candidate(run: TrainingRun) -> JudgeVersion | None:
@@ -383,7 +363,7 @@ def _lengths(rows: list[dict[str, Any]]) -> dict[str, tuple[int, int]]:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    return [json.loads(line) for line in path.read_bytes().splitlines() if line]
 
 
 def _write_rows(path: Path, rows: list[datasets.LabelledRow]) -> None:

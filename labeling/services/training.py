@@ -27,6 +27,8 @@ LEAST_GATE = 15
 LEAST_GATE_GROUPS = GateSettings().least_groups
 MAX_ATTEMPTS = 10
 """A restart of the installation in the middle of a run counts as one."""
+PAUSES = (60, 300, 1_500)
+"""Seconds that a run rests after a failure that may pass, by its attempts so far; after the last it has failed."""
 
 COUNTS = {
     "star-dpo": Method.COT,
@@ -162,6 +164,7 @@ def cancel_run(run: TrainingRun, *, by: User | None) -> None:
         running = TrainingRun.objects.filter(pk=run.pk, state=State.RUNNING)
         if not running.update(cancel_requested=True, message="Stopping"):
             raise RunNotActive
+        running.filter(lease="").update(leased_until=timezone.now())  # it rests: its next step is to be taken up
     audit.record("run.cancel", run, by=by)
 
 
@@ -231,6 +234,24 @@ def finish(run: TrainingRun, state: str, message: str, **fields: Any) -> bool:
 def fail(run: TrainingRun, error: str) -> bool:
     """End the run as failed, with what went wrong."""
     return finish(run, State.FAILED, error.strip().splitlines()[-1] if error.strip() else "Failed", error=error[:5000])
+
+
+def put_off(run: TrainingRun, error: str) -> bool:
+    """Let the run rest after a failure that may pass, and go on where it was; False where it has rested often enough.
+
+    True too if the run is another worker's by now, which decides itself.
+    """
+    if run.attempts > len(PAUSES):
+        return False
+    seconds = PAUSES[run.attempts - 1]
+    reason = error.strip().splitlines()[-1] if error.strip() else "It failed"
+    own = TrainingRun.objects.filter(pk=run.pk, state=State.RUNNING, lease=run.lease)
+    own.update(
+        lease="",
+        leased_until=timezone.now() + timedelta(seconds=seconds),
+        message=f"Goes on in {seconds // 60} min: {reason}"[:300],
+    )
+    return True
 
 
 def waiting_runs() -> list[int]:

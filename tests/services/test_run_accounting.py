@@ -22,6 +22,7 @@ from labeling.services import training
 from tests.engine.conftest import make_judgement
 from tests.factories import DeploymentFactory, JudgeVersionFactory, LabelFactory, PairFactory, ProjectFactory
 from workers import run as runs
+from workers import run_progress
 from workers.accounts import tokens_of
 from workers.engine_process import Ended
 
@@ -136,16 +137,16 @@ def test_a_run_taken_over_adds_to_what_it_cost_and_draws_no_step_twice(taken: Tr
 def test_the_curve_keeps_earlier_stages_and_old_rows_without_one() -> None:
     first = [{"stage": "star-0", "step": step} for step in (1, 2, 3)]
     second = [{"stage": "star-1", "step": step} for step in (1, 2)]
-    assert runs._curve(first, second) == [*first, *second]
-    assert runs._curve([*first, *second], [{"stage": "star-1", "step": 2}]) == [*first, *second]
-    assert [point["step"] for point in runs._curve([{"step": 1}, {"step": 2}], first[1:])] == [1, 2, 3]
+    assert run_progress.curve(first, second) == [*first, *second]
+    assert run_progress.curve([*first, *second], [{"stage": "star-1", "step": 2}]) == [*first, *second]
+    assert [point["step"] for point in run_progress.curve([{"step": 1}, {"step": 2}], first[1:])] == [1, 2, 3]
 
 
 def test_both_kinds_of_examples_are_kept_while_sampling() -> None:
     kept: list[dict[str, Any]] = []
     for number in range(9):
-        kept = runs._examples(kept, [example(f"right {number}", right=True)])
-    kept = runs._examples(kept, [example("wrong", right=False), example("right 0", right=True)])
+        kept = run_progress.examples(kept, [example(f"right {number}", right=True)])
+    kept = run_progress.examples(kept, [example("wrong", right=False), example("right 0", right=True)])
     assert [one["text"] for one in kept] == ["right 0", "right 1", "right 2", "right 3", "wrong"]
 
 

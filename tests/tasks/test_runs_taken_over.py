@@ -1,13 +1,18 @@
 """What a training run finds again on disk, and what it leaves there."""
 
 import json
+import time
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from genrm_engine.files import append_row
+from genrm_engine.types import Rationale
 from genrm_engine.weights import write_manifest
 from labeling import jobs
 from labeling.models import Deployment, JudgeVersion, TrainingRun
@@ -15,9 +20,11 @@ from labeling.run_files import folder_of
 from labeling.services import training
 from tests.conftest import Sent
 from tests.engine.conftest import make_judgement
-from tests.factories import labelled
+from tests.factories import JudgeVersionFactory, labelled
 from workers import run as runs
-from workers.engine_process import CANCELLED, Ended
+from workers.accounts import Clock
+from workers.engine_process import CANCELLED, FOR_NOW, Ended
+from workers.run_lease import kept
 
 State = TrainingRun.State
 
@@ -28,6 +35,7 @@ class Engine:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.commands: list[str] = []
         self.code = 0
+        self.rationales: tuple[Rationale, ...] = ()
         self.meanwhile: Callable[[], object] = lambda: None
         monkeypatch.setattr(runs, "run_engine", self)
 
@@ -41,7 +49,8 @@ class Engine:
                 write_judge(out / "judge", "these labels")
         else:
             for row in Path(arguments[arguments.index("--data") + 1]).read_text().splitlines():
-                append_row(out / "judgements.jsonl", make_judgement(json.loads(row)["id"], 0.9).to_json())
+                judgement = make_judgement(json.loads(row)["id"], 0.9)
+                append_row(out / "judgements.jsonl", replace(judgement, rationales=self.rationales).to_json())
         self.meanwhile()
         return Ended(self.code, "it broke" if self.code else "")
 
@@ -110,7 +119,7 @@ def test_a_damaged_judge_in_that_place_is_said(taken: TrainingRun, engine: Engin
     assert "was changed after it was written" in taken.error
 
 
-@pytest.mark.parametrize(("code", "state"), [(0, State.REJECTED), (1, State.FAILED), (CANCELLED, State.CANCELLED)])
+@pytest.mark.parametrize(("code", "state"), [(0, State.REJECTED), (2, State.FAILED), (CANCELLED, State.CANCELLED)])
 def test_checkpoints_of_a_run_that_has_ended_are_deleted(
     taken: TrainingRun, engine: Engine, code: int, state: str
 ) -> None:
@@ -137,3 +146,82 @@ def test_the_judge_is_told_before_the_process_starts(taken: TrainingRun, engine:
     runs.execute(taken)
     assert told
     assert all(told)
+
+
+def test_a_rationale_with_another_kind_of_line_break_is_read_whole(taken: TrainingRun, engine: Engine) -> None:
+    engine.rationales = (Rationale(False, 0, "It is\u2028better\x85so.", 0.9, "a"),)
+    runs.execute(taken)
+    taken.refresh_from_db()
+    assert taken.state in (State.PROMOTED, State.REJECTED), taken.error
+
+
+def test_a_failure_that_may_pass_lets_the_run_rest_and_go_on(taken: TrainingRun, engine: Engine) -> None:
+    engine.code = FOR_NOW
+    runs.execute(taken)
+    taken.refresh_from_db()
+    assert (taken.state, taken.lease) == (State.RUNNING, "")
+    assert taken.message == "Goes on in 1 min: it broke"
+    assert training.waiting_runs() == []
+    assert checkpoints(taken).exists()
+    TrainingRun.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
+    again = training.take(taken.pk, lease="again")
+    assert again is not None
+    engine.code = 0
+    runs.execute(again)
+    taken.refresh_from_db()
+    assert taken.state in (State.PROMOTED, State.REJECTED), taken.error
+
+
+def test_a_failure_that_does_not_pass_ends_the_run(taken: TrainingRun, engine: Engine) -> None:
+    engine.code = FOR_NOW
+    taken.attempts = len(training.PAUSES) + 1
+    runs.execute(taken)
+    taken.refresh_from_db()
+    assert (taken.state, taken.error) == (State.FAILED, "it broke")
+
+
+def test_a_resting_run_is_cancelled_without_waiting(taken: TrainingRun, engine: Engine) -> None:
+    engine.code = FOR_NOW
+    runs.execute(taken)
+    training.cancel_run(taken, by=None)
+    assert training.waiting_runs() == [taken.pk]
+
+
+def test_a_fault_of_tandem_ends_the_run_and_is_said(
+    taken: TrainingRun, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_figures", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        runs.execute(taken)
+    taken.refresh_from_db()
+    assert taken.state == State.FAILED
+    assert "its own fault: ZeroDivisionError" in taken.error
+
+
+def test_a_worker_that_lost_the_run_writes_nothing_that_would_stop_the_next(taken: TrainingRun) -> None:
+    tick = runs._ticker(taken, "training", Clock({}))
+    assert tick([])
+    TrainingRun.objects.update(lease="another")
+    with pytest.raises(runs.Stopped):
+        tick([])
+
+
+def test_a_rejected_candidate_names_the_champion_that_reigns_by_now(
+    taken: TrainingRun, engine: Engine, champion: Deployment
+) -> None:
+    crowned = JudgeVersionFactory(name="crowned")
+    engine.meanwhile = lambda: Deployment.objects.filter(pk=champion.pk).update(judge=crowned)
+    runs.execute(taken)
+    taken.refresh_from_db()
+    assert (taken.state, taken.message) == (State.REJECTED, "crowned stays champion")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_lease_is_prolonged_while_one_step_takes_long(taken: TrainingRun, settings: Any) -> None:
+    settings.ENV = settings.ENV.model_copy(update={"run_lease_seconds": 1})
+    training.heartbeat(taken)
+    with kept(taken):
+        time.sleep(2)
+        taken.refresh_from_db()
+        assert taken.leased_until is not None
+        assert taken.leased_until > timezone.now()
