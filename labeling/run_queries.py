@@ -54,13 +54,19 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Yield:
-    """What an iteration's sampled rationales led to."""
+    """What an iteration's sampled rationales led to: verdicts, and questions that gave a pair or were one-sided.
+
+    The questions are None for runs from before they were counted.
+    """
 
     iteration: int
     right: int
     wrong: int
     unparsed: int
     share: float | None
+    paired: int | None
+    all_right: int | None
+    all_wrong: int | None
 
 
 def phases_of(run: TrainingRun) -> list[Phase]:
@@ -119,6 +125,9 @@ def yields_of(run: TrainingRun) -> list[Yield]:
             wrong := int(row.get("wrong", 0)),
             unparsed := int(row.get("unparsed", 0)),
             right / total if (total := right + wrong + unparsed) else None,
+            row.get("paired"),
+            row.get("all_right"),
+            row.get("all_wrong"),
         )
         for place, row in enumerate(run.yields)
     ]

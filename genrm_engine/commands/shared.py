@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from genrm_engine.backends import Backend, BackendSpec, load_backend
@@ -113,8 +113,13 @@ def device_of(options: argparse.Namespace, device: str, progress: Progress) -> I
 
 @contextmanager
 def judge_of(options: argparse.Namespace, progress: Progress) -> Iterator[tuple[Backend, dict[str, str]]]:
-    """The judge that the options name, loaded, and what tells it from others; closed at the end."""
-    with device_of(options, options.device or "auto", progress) as device:
+    """The judge that the options name, loaded, and what tells it from others; closed at the end.
+
+    One on a server needs no device here, and neither waits for it nor keeps others from it.
+    """
+    asked = options.device or "auto"
+    served = options.backend == "openai" and not options.model.startswith("scripted:")
+    with nullcontext(asked) if served else device_of(options, asked, progress) as device:
         spec = _spec(options, device)
         if options.rubric is None and _learnt_rubric(spec.model):
             tell(f"note: {options.model} was trained with a rubric and judges without one: give it with --rubric")

@@ -153,7 +153,7 @@ def _tell(run: Run, yields: Yields, iteration: int, fraction: float) -> None:
         "training",
         fraction,
         f"{yields.paired} of {yields.questions} questions gave a right and a wrong rationale",
-        yields={"iteration": iteration, "right": yields.right, "wrong": yields.wrong, "unparsed": yields.unparsed},
+        yields={"iteration": iteration, **yields.to_json()},
     )
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -22,22 +22,21 @@ class Preference:
 
 @dataclass(frozen=True, slots=True)
 class Yields:
-    """How many drawn chains had the right verdict, the wrong one or none, and how many questions gave a pair."""
+    """How many drawn chains had the right verdict, the wrong one or none, and how many questions gave a pair.
+
+    Questions whose verdicts were ``all_right`` (too easy) or ``all_wrong`` (too hard) give none.
+    """
 
     right: int
     wrong: int
     unparsed: int
     questions: int
     paired: int
+    all_right: int
+    all_wrong: int
 
     def to_json(self) -> dict[str, int]:
-        return {
-            "right": self.right,
-            "wrong": self.wrong,
-            "unparsed": self.unparsed,
-            "questions": self.questions,
-            "paired": self.paired,
-        }
+        return asdict(self)
 
 
 def select(
@@ -53,7 +52,7 @@ def select(
     """
     kept: list[tuple[Item, Chain]] = []
     found: list[Preference] = []
-    right_count = wrong_count = unparsed = paired = 0
+    right_count = wrong_count = unparsed = paired = all_right = all_wrong = 0
     for item in items:
         first_right: list[tuple[int, int]] = []
         right: list[tuple[float, int]] = []
@@ -75,9 +74,11 @@ def select(
                 wrong.append((p_right, number))
         pairs = list(zip(sorted(right), sorted(wrong), strict=False))[: config.pairs_per_order]
         paired += bool(pairs)
+        all_right += bool(right and not wrong)
+        all_wrong += bool(wrong and not right)
         kept += [(item, drawn[number]) for _, number in sorted(first_right)[: config.pairs_per_order]]
         found += [Preference(item, drawn[good], drawn[bad]) for (_, good), (_, bad) in pairs]
-    return kept, found, Yields(right_count, wrong_count, unparsed, len(items), paired)
+    return kept, found, Yields(right_count, wrong_count, unparsed, len(items), paired, all_right, all_wrong)
 
 
 def _uniforms(item: Item, number: int, config: TrainConfig, iteration: int) -> np.ndarray:

@@ -185,7 +185,9 @@ def _runs(project: Project, champion: Deployment, manager: User) -> None:
         curve=_curve(60),
         metrics=measured,
         gate=GATE,
-        yields=[{"iteration": 0, "right": 402, "wrong": 371, "unparsed": 19}],
+        yields=[
+            {"iteration": 0, "right": 402, "wrong": 371, "unparsed": 19, "paired": 61, "all_right": 22, "all_wrong": 16}
+        ],
         examples=[
             {"text": REASONS.format(verdict="the first"), "right": True, "verdict": "a"},
             {"text": REASONS.format(verdict="the second"), "right": False, "verdict": "b"},

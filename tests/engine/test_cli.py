@@ -190,6 +190,17 @@ def test_waiting_for_the_device_tells_who_holds_it(data: Path, tmp_path: Path) -
     assert rows[-1]["phase"] == "done"
 
 
+def test_a_judge_on_a_server_waits_for_no_device(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    leases = tmp_path / "leases"
+    command = ["evaluate", "--backend", "openai", "--url", "http://127.0.0.1:9/v1", "--model", "m", "--plain"]
+    command += ["--data", str(data), "--out", str(tmp_path / "out"), "--lease-folder", str(leases), "--device", "cpu"]
+    with DeviceLease.acquire(leases, "cpu", holder="training run 7", wait=False):  # type: ignore[union-attr]
+        assert main(command) == 1
+    assert "cannot be reached" in capsys.readouterr().err
+
+
 def test_evaluate_measures_several_files_and_writes_a_report(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -96,6 +96,7 @@ def test_right_chains_meet_wrong_ones_of_the_same_question() -> None:
     assert [chain.text for _, chain in right] == ["good"]
     assert (found.right.text, found.wrong.text) == ("good", "bad")
     assert (yields.right, yields.wrong, yields.unparsed, yields.paired) == (1, 1, 1, 1)
+    assert (yields.all_right, yields.all_wrong) == (0, 0)
 
 
 def test_a_question_with_one_kind_of_chain_gives_no_pair() -> None:
@@ -105,6 +106,8 @@ def test_a_question_with_one_kind_of_chain_gives_no_pair() -> None:
     right, found, yields = select([asked], chains, config, iteration=0)
     assert (right, found) == ([], [])
     assert (yields.right, yields.wrong, yields.paired) == (0, 8, 0)
+    assert (yields.all_right, yields.all_wrong) == (0, 1)
+    assert select([item(1)], chains, config, iteration=0)[2].all_right == 1
 
 
 def test_verdicts_are_drawn_by_the_judges_own_probability_and_repeatably() -> None:

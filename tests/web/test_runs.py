@@ -60,7 +60,10 @@ def test_a_waiting_run_says_where_it_stands(as_alice: Client, world: World, url:
 def test_a_run_at_work_shows_its_phase_and_the_time_left(as_alice: Client, url: str) -> None:
     TrainingRun.objects.update(
         state="running", phase="sampling", progress=0.25, message="Sampled 12 of 40", seconds={"sampling": 600.0},
-        started_at=timezone.now(), yields=[{"iteration": 0, "right": 3000, "wrong": 900, "unparsed": 100}],
+        started_at=timezone.now(), yields=[
+            {"iteration": 0, "right": 3000, "wrong": 900, "unparsed": 100},
+            {"iteration": 1, "right": 9, "wrong": 1, "unparsed": 0, "paired": 1, "all_right": 1234, "all_wrong": 0},
+        ],
         examples=[{"text": "It is <i>clear</i>.", "right": True, "verdict": "a", "pair_id": "7"}],
     )  # fmt: skip
     page = text(as_alice, url)
@@ -68,7 +71,8 @@ def test_a_run_at_work_shows_its_phase_and_the_time_left(as_alice: Client, url: 
     assert page.count('aria-current="step"') == 1
     assert "25 % of the whole run; about 30 min left." in page
     assert '<td class="num">3,000</td>' in page
-    assert '<td class="num">75 %</td>' in page
+    assert '<td class="num">75 %</td><td class="num" colspan="3">not counted</td>' in page
+    assert '<td class="num">1,234</td><td class="num">0</td></tr>' in page
     assert 'href="/p/stories/pairs/7/"' in page
     assert "<i>clear" not in page
     part = text(as_alice, url, **{"HX-Request": "true", "HX-Target": "run"})
