@@ -11,7 +11,7 @@ SOURCES = {
     "human": "Labels by people, one row for each annotator's verdict.",
     "judge": "**Synthetic labels**: what a generative judge prefers. No person confirmed them.",
     "consensus": "One label a pair: what people agreed on, or an adjudicator settled. Where the project lets the judge "
-    "label alone, its labels are among them, marked by the method `judge`.",
+    "label alone, its labels are among them; the columns of `full` mark them by the method `judge`.",
     "hybrid": "One label a pair: what people agreed on where they labelled; elsewhere **synthetic labels** of a judge, "
     "only where it is as sure as it must be to label alone.",
 }

@@ -50,7 +50,7 @@ class Env(BaseSettings):
         default=0, ge=0, description="CPU threads of the judge; 0 leaves one core to the web server"
     )
     train_threads: int = Field(
-        default=0, ge=0, description="CPU threads of a training run; 0 uses every core, at low priority"
+        default=0, ge=0, description="CPU threads of a training run; 0 uses every core (`make run`: at low priority)"
     )
     learning_rate: float = Field(
         default=0.0,

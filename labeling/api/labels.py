@@ -39,9 +39,14 @@ class Filters(Schema):
     )
     ties: Annotated[
         Literal["drop", "keep", "soft"] | None,
-        Query(description="`full` keeps and `strict` drops them; `soft` adds a probability, half for a tie"),
+        Query(
+            description="`full` keeps and `strict` drops them; `soft` gives a probability, half for a tie: "
+            "`p_a` in `full`, `p_chosen` in `preference`, `score_chosen` in `reward`; other shapes refuse it"
+        ),
     ] = None
-    min_confidence: Annotated[float | None, Query(ge=0, le=1, description="of the consensus, or the judge's")] = None
+    min_confidence: Annotated[
+        float | None, Query(ge=0, le=1, description="of the consensus, or the judge's calibrated one")
+    ] = None
     selective: Annotated[bool, Query(description="of the judge's labels only those where it may label alone")] = False
     judge: Annotated[Word, Query(description="name or number of a version; empty: the champion")] = ""
     rationales: Annotated[bool, Query(description="the judge's rationales too")] = False

@@ -1,4 +1,4 @@
-"""Check what is stored for speed against the rows that it is derived from."""
+"""Check each pair's mark `closed`, which is stored for speed, against the labels that it is derived from."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -10,7 +10,7 @@ from labeling.services import claims
 
 
 class Command(BaseCommand):
-    help = "Check stored counters against the rows they are derived from; --fix brings them up to date."
+    help = "Check whether each pair's mark `closed` is what its labels say, and name what differs; --fix mends it."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--fix", action="store_true", help="write what the rows say")
