@@ -39,7 +39,8 @@ MEASURED = Measured("the embedded 135M judge", "PandaLM", 745, 500, (0.546, 0.50
 class Milestone:
     """What a run does with so many labelled pairs; ``here`` is where the project stands.
 
-    ``detectable`` is the difference in accuracy that the gate would see four times out of five.
+    It trains on ``training`` of them: all that may train, or with the judge of now those new to it and some older ones
+    again. ``detectable`` is the difference in accuracy that the gate would see four times out of five.
     """
 
     labels: int
@@ -79,9 +80,8 @@ def outlook_of(project: Project, ready: training.Readiness, *, labelled: int) ->
     prompts = _prompts_per_pair(project)
     pace = training.expected_seconds(project.retrain_method, 1_000) / 1_000
 
-    def milestone(labels: int, trains: int, decides: int, *, here: bool) -> Milestone:
+    def milestone(labels: int, trains: int, trains_missing: int, decides: int, *, here: bool) -> Milestone:
         groups = round(decides * prompts)
-        trains_missing = max(0, training.LEAST_TRAINING - trains)
         gate_missing = max(0, training.LEAST_GATE - decides)
         prompts_missing = max(0, training.LEAST_GATE_GROUPS - groups)
         starts = not (trains_missing or gate_missing or prompts_missing)
@@ -97,12 +97,13 @@ def outlook_of(project: Project, ready: training.Readiness, *, labelled: int) ->
             detectable=gate.detectable(groups, differing=differing) if starts else None,
         )
 
-    now = milestone(labelled, ready.labelled_pairs, ready.gate_pairs, here=True)
-    steps = [
-        milestone(labels, round(labels * _training_share(project)), round(labels * _gate_share(project)), here=False)
-        for labels in STEPS
-        if labels != labelled
-    ]
+    def ahead(labels: int) -> Milestone:
+        trains, decides = round(labels * _training_share(project)), round(labels * _gate_share(project))
+        return milestone(labels, trains, max(0, training.LEAST_TRAINING - trains), decides, here=False)
+
+    trains = ready.training_pairs + ready.replay_pairs
+    now = milestone(labelled, trains, _missing_now(ready), ready.gate_pairs, here=True)
+    steps = [ahead(labels) for labels in STEPS if labels != labelled]
     return Outlook(sorted([*steps, now], key=lambda one: one.labels), differing, known is not None, MEASURED)
 
 
@@ -111,6 +112,13 @@ def policy_of(project: Project) -> Policy:
     after = project.retrain_after
     missing = 0 if after is None else max(0, after - training.new_blind_labels(project))
     return Policy(training.next_by_schedule(project), after, missing)
+
+
+def _missing_now(ready: training.Readiness) -> int:
+    """Labelled pairs that a run lacks: of all that may train, or of those that are new to its judge."""
+    if ready.labelled_pairs < training.LEAST_TRAINING:
+        return training.LEAST_TRAINING - ready.labelled_pairs
+    return max(0, training.LEAST_NEW - ready.training_pairs) if ready.training_pairs < ready.labelled_pairs else 0
 
 
 def _training_share(project: Project) -> float:

@@ -89,7 +89,7 @@ def seconds_left(run: TrainingRun) -> float | None:
     """How long an active run will still take: at its own pace where that is known, else as earlier runs took."""
     if not run.active:
         return None
-    spent = float(sum(seconds for name, seconds in run.seconds.items() if name != "waiting"))
+    spent = training.seconds_at_work(run)
     if run.progress >= LEAST_PROGRESS and spent >= LEAST_SECONDS:
         return spent * (1 - run.progress) / run.progress
     return max(0.0, training.expected_seconds(run.method, run.training_pairs + run.replay_pairs) - spent)

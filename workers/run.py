@@ -164,19 +164,21 @@ def _register(run: TrainingRun, folder: Path) -> JudgeVersion:
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         (folder / "training" / "judge").replace(target)
-    judge = JudgeVersion.objects.create(
-        name=_name(run),
-        method=run.method,
-        parent=run.origin,
-        backend=run.origin.backend,
-        base_model=run.origin.base_model,
-        weights=str(weights),
-        weights_sha256=weights_sha256(target),
-        prompt_version=PROMPT_VERSION,
-        prompt_hash=prompt_hash(),
-    )
-    written = logged(run, f"Weights written as {judge.name}")
-    training.report(run, candidate=judge, versions=versions_of(target), log=written)
+    checksum, made = weights_sha256(target), versions_of(target)
+    with transaction.atomic():  # the run knows its candidate, or there is none
+        judge = JudgeVersion.objects.create(
+            name=_name(run),
+            method=run.method,
+            parent=run.origin,
+            backend=run.origin.backend,
+            base_model=run.origin.base_model,
+            weights=str(weights),
+            weights_sha256=checksum,
+            prompt_version=PROMPT_VERSION,
+            prompt_hash=prompt_hash(),
+        )
+        written = logged(run, f"Weights written as {judge.name}")
+        training.report(run, candidate=judge, versions=made, log=written)
     return judge
 
 

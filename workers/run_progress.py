@@ -5,6 +5,7 @@ from typing import Any
 from django.utils import timezone
 
 from labeling.models import TrainingRun
+from labeling.services.texts import storable
 from workers.engine_process import ProgressLine
 
 LOG_LINES = 400
@@ -47,7 +48,8 @@ def examples(known: list[ProgressLine], added: list[ProgressLine]) -> list[Progr
     """The first few with the right verdict, then the first few with the wrong one."""
     told: dict[bool, dict[str, ProgressLine]] = {True: {}, False: {}}
     for one in [*known, *added]:
-        told[one["right"]].setdefault(one["text"], one)
+        text = storable(one["text"])
+        told[one["right"]].setdefault(text, {**one, "text": text})
     return [one for kind in told.values() for one in list(kind.values())[:EXAMPLES]]
 
 

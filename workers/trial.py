@@ -19,6 +19,7 @@ from labeling.models import JudgeTrial, Pair
 from labeling.models.judges import Method
 from labeling.queries import DEVICES
 from labeling.services import judging, trials
+from labeling.services.texts import storable
 from workers import resident, trainable
 
 TIMEOUT, RETRIES = 120.0, 2
@@ -121,7 +122,7 @@ def _row(judgement: engine.Judgement) -> trials.Row:
         "pair": int(judgement.pair_id),
         "read": judgement.prompt_tokens,
         "seconds": round(judgement.seconds, 3),
-        "rationale": _rationale_of(judgement)[:LONGEST_RATIONALE],
+        "rationale": storable(_rationale_of(judgement))[:LONGEST_RATIONALE],
     }
 
 

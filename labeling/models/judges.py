@@ -2,7 +2,7 @@
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 
 from labeling.models.pairs import Pair
 from labeling.models.projects import Project
@@ -148,8 +148,15 @@ class Deployment(models.Model):
         return f"{self.judge} in {self.project} ({self.state})"
 
 
+WITH_VERDICT = Q(unparsed=0) | Q(unparsed__lt=F("samples"))
+"""Judgements that name a winner."""
+
+
 class Judgement(models.Model):
-    """What a judge said of a pair by one method. Probabilities are of A, in stored order."""
+    """What a judge said of a pair by one method. Probabilities are of A, in stored order.
+
+    Where no verdict could be read in any sample they are one half, which says nothing: there is no winner.
+    """
 
     pair = models.ForeignKey(Pair, on_delete=models.CASCADE, related_name="judgements")
     judge = models.ForeignKey(JudgeVersion, on_delete=models.PROTECT, related_name="judgements")
@@ -177,7 +184,9 @@ class Judgement(models.Model):
 
     @property
     def winner(self) -> str:
-        """The response the judge prefers, in stored order."""
+        """The response the judge prefers, in stored order; empty where no verdict could be read."""
+        if 0 < self.samples <= self.unparsed:
+            return ""
         return "a" if self.p_a >= 0.5 else "b"
 
     @property

@@ -97,7 +97,7 @@ class Rows:
     pairs: Mapping[int, Row]
     judge: str
     said: Mapping[int, float]
-    revealed: Mapping[tuple[int, int], float]
+    revealed: Mapping[tuple[int, int], str]
 
     @cached_property
     def rated(self) -> list[Rated]:
@@ -171,14 +171,14 @@ def _said(champion: Deployment) -> dict[int, float]:
     return dict(judged.values_list("pair_id", "p_a"))
 
 
-def _revealed(project: Project, deployments: Iterable[Deployment]) -> dict[tuple[int, int], float]:
-    """P(A) of each pair that was revealed, by pair and judge: by the method that counts, else by the one there is."""
+def _revealed(project: Project, deployments: Iterable[Deployment]) -> dict[tuple[int, int], str]:
+    """The winner of each pair that was revealed, by pair and judge: by the method that counts, or the one there is."""
     counts = {one.judge_id: one.counts for one in deployments}
     shown = Judgement.objects.filter(pair__project=project, pair__labels__revealed_judge=F("judge")).distinct()
-    found: dict[tuple[int, int], float] = {}
-    for pair_id, judge_id, method, p_a in shown.values_list("pair_id", "judge_id", "method", "p_a"):
-        if method == counts.get(judge_id) or (pair_id, judge_id) not in found:
-            found[pair_id, judge_id] = p_a
+    found: dict[tuple[int, int], str] = {}
+    for one in shown.only("pair", "judge", "method", "p_a", "samples", "unparsed"):
+        if one.method == counts.get(one.judge_id) or (one.pair_id, one.judge_id) not in found:
+            found[one.pair_id, one.judge_id] = one.winner
     return found
 
 
@@ -223,8 +223,7 @@ def _shown(label: Row, rows: Rows) -> str:
     """The judge's verdict that the annotator was shown after theirs; empty where none was."""
     if label["revealed_at"] is None:
         return ""
-    p_a = rows.revealed.get((label["pair_id"], label["revealed_judge_id"]))
-    return "" if p_a is None else ("a" if p_a >= 0.5 else "b")
+    return rows.revealed.get((label["pair_id"], label["revealed_judge_id"]), "")
 
 
 def _slices(rows: Rows) -> list[tuple[str, tuple[Slice, ...]]]:

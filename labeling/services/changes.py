@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from django.db.models import Count, Exists, F, FloatField, OuterRef, Q, QuerySet, Subquery
 
 from labeling.models import Consensus, Deployment, Judgement, Pair, Rationale
-from labeling.models.judges import Method
+from labeling.models.judges import WITH_VERDICT, Method
 from labeling.services import deployments
 
 BY_PEOPLE = Q(pair__consensus__isnull=False) & ~Q(pair__consensus__method=Consensus.Method.JUDGE)
@@ -75,14 +75,14 @@ def compared_with(deployment: Deployment) -> Deployment | None:
 
 def flips(old: Deployment, new: Deployment, *, kind: str = "") -> QuerySet[Judgement]:
     """The new version's judgements whose winner is not the old one's, each with ``before``, the old one's P(A)."""
-    before = Judgement.objects.filter(pair=OuterRef("pair"), judge=old.judge_id, method=old.counts)
+    before = Judgement.objects.filter(WITH_VERDICT, pair=OuterRef("pair"), judge=old.judge_id, method=old.counts)
     found = _judged(new).annotate(before=Subquery(before.values("p_a")[:1], output_field=FloatField()))
     flipped = found.filter(TO_A | TO_B)
     return (flipped.filter(KINDS[kind]) if kind else flipped).order_by("pair_id")
 
 
 def count(old: Deployment, new: Deployment) -> Counts:
-    said = Judgement.objects.filter(pair=OuterRef("pair"), judge=old.judge_id, method=old.counts)
+    said = Judgement.objects.filter(WITH_VERDICT, pair=OuterRef("pair"), judge=old.judge_id, method=old.counts)
     both = _judged(new).filter(Exists(said)).count()
     kinds = flips(old, new).order_by().aggregate(**{name: Count("pk", filter=where) for name, where in KINDS.items()})
     return Counts(both=both, flipped=sum(kinds.values()), **kinds)
@@ -119,7 +119,7 @@ def kind_of(consensus: Consensus | None, winner: str) -> str:
 
 def _judged(deployment: Deployment) -> QuerySet[Judgement]:
     return Judgement.objects.filter(
-        pair__project=deployment.project_id, judge=deployment.judge_id, method=deployment.counts
+        WITH_VERDICT, pair__project=deployment.project_id, judge=deployment.judge_id, method=deployment.counts
     )
 
 

@@ -70,29 +70,38 @@ def fit_is_due(project: Project) -> bool:
     return abs(Label.objects.filter(VOTING, pair__project=project).count() - fitted) > REFIT_AFTER * fitted
 
 
+def outdate_fit(project: Project) -> None:
+    """Another method decides from now on: should the project come back to the weights, each consensus follows anew."""
+    ConsensusFit.objects.filter(project=project).update(labels=0)
+
+
 def refit(project: Project) -> int:
     """Estimate the annotators' reliability from all labels and bring every consensus up to date; returns how many.
 
     With too few labels for an estimate (see the engine's `fit`) the majority decides. It takes long, and so is no
-    transaction: nobody waits for it, and what people do meanwhile stands.
+    transaction: nobody waits for it, and what people do meanwhile stands, weighed as the fit says. One that is killed
+    stays due, because only at the end the fit tells its labels, or is dropped where it is wanted no longer.
     """
-    if project.consensus_method == Project.ConsensusMethod.DAWID_SKENE:
-        votes = _votes(Label.objects.filter(VOTING, pair__project=project))
-        model = engine.fit({str(pair): each for pair, each in votes.items()})
-        _remember(project, model, labels=sum(map(len, votes.values())))
-    else:
-        model = None
-        ConsensusFit.objects.filter(project=project).delete()
-    return _rewrite(project, model)
+    fitted = ConsensusFit.objects.filter(project=project)
+    if project.consensus_method != Project.ConsensusMethod.DAWID_SKENE:
+        changed = _rewrite(project, None)
+        fitted.delete()
+        return changed
+    votes = _votes(Label.objects.filter(VOTING, pair__project=project))
+    model = engine.fit({str(pair): each for pair, each in votes.items()})
+    _remember(project, model)
+    changed = _rewrite(project, model)
+    fitted.update(labels=sum(map(len, votes.values())))
+    return changed
 
 
-def _remember(project: Project, model: engine.DawidSkene | None, *, labels: int) -> None:
+def _remember(project: Project, model: engine.DawidSkene | None) -> None:
     """Keep the fit. A refused one has no parameters: it is tried again with more labels, not with every label."""
     if model is not None:
-        fitted = {"parameters": model.to_json(), "labels": labels}
+        fitted = {"parameters": model.to_json(), "labels": 0}
         ConsensusFit.objects.update_or_create(project=project, defaults=fitted)
         return
-    refused = ConsensusFit(project=project, parameters={}, labels=labels)
+    refused = ConsensusFit(project=project, parameters={}, labels=0)
     ConsensusFit.objects.bulk_create(
         [refused], update_conflicts=True, unique_fields=["project"], update_fields=["parameters", "labels"]
     )

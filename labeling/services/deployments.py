@@ -4,7 +4,7 @@ A new champion takes over at one moment: with the change of state the flags and 
 withdrawn. Its judgements stay; the new champion's own flags, labels and routing follow as it judges.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import chain, count
 from typing import Any
 
@@ -209,7 +209,8 @@ def connect(project: Project, judge: JudgeVersion, *, counts: str, by: User) -> 
 def weigh(deployment: Deployment) -> bool:
     """Compare a shadow with the champion on the gate part, once both have judged it; True if that was done now.
 
-    Each by the method that counts for it. The decision is only written down: a person promotes a shadow.
+    Each by the method that counts for it. Pairs that one of the two cannot judge are left out, and counted: nothing
+    waits for them. The decision is only written down: a person promotes a shadow.
     """
     champion = judging.champion_of(deployment.project)
     if champion is None:
@@ -221,7 +222,10 @@ def weigh(deployment: Deployment) -> bool:
     if not rows:
         return False
     old, new = trust.counted(champion, rows), trust.counted(deployment, rows)
-    if min(len(old), len(new)) < len(rows):
+    both = {one.pair_id for one in old} & {one.pair_id for one in new}
+    left_out = len(rows) - len(both)
+    pairs = [row.pair.pk for row in rows]
+    if not both or (left_out and any(judging.still_to_judge(one, pairs) for one in (champion, deployment))):
         return False
     decision = gates.decide(
         old,
@@ -232,7 +236,15 @@ def weigh(deployment: Deployment) -> bool:
         lengths={str(row.pair.pk): (len(row.pair.response_a), len(row.pair.response_b)) for row in rows},
     )
     still = Deployment.objects.filter(pk=deployment.pk, state=State.SHADOW)
-    return bool(still.update(gate=decision.to_json(), weighed_of=compared))
+    return bool(still.update(gate={**decision.to_json(), "left_out": left_out}, weighed_of=compared))
+
+
+def keep(project: Project, judge: JudgeVersion, *, counts: str) -> Deployment:
+    """List a version that no gate has seen, because its run ended before: it rests, and its weights may be deleted."""
+    deployment, _created = Deployment.objects.get_or_create(
+        project=project, judge=judge, defaults={"state": State.RETIRED, "counts": counts}
+    )
+    return deployment
 
 
 def counts_of(project: Project, judge: JudgeVersion) -> str | None:
@@ -259,6 +271,12 @@ def still_following(champion: Deployment) -> None:
 def followed_up(champion: Deployment) -> None:
     """Note that all of it is up to date, if it is still the reign for which that was asked."""
     Deployment.objects.filter(pk=champion.pk, promoted_at=champion.promoted_at).update(follow_up=None)
+
+
+def labels_followed_up(project: Project, mark: str) -> None:
+    """Note that the champion's labels are up to date, if nothing has been asked for since the mark was set."""
+    marked = Deployment.objects.filter(project=project, state=State.CHAMPION, follow_up=datetime.fromisoformat(mark))
+    marked.update(follow_up=None)
 
 
 def _lock(project: Project) -> None:

@@ -88,9 +88,15 @@ def refresh_project(project_id: int) -> None:
         deployments.followed_up(champion)
 
 
-def apply_judge_labels(project_id: int) -> None:
-    """Where the judge labels alone, after its calibration or its threshold has moved."""
-    judge_labels.apply(Project.objects.get(pk=project_id))
+def apply_judge_labels(project_id: int, answers: str = "") -> None:
+    """Where the judge labels alone, after its calibration or its threshold has moved.
+
+    ``answers`` is the champion's mark that it clears, as a text.
+    """
+    project = Project.objects.get(pk=project_id)
+    judge_labels.apply(project)
+    if answers:
+        deployments.labels_followed_up(project, answers)
 
 
 def route(project_id: int) -> None:
@@ -99,9 +105,10 @@ def route(project_id: int) -> None:
 
 
 def fit_consensus(project_id: int) -> None:
-    """The annotators' reliability anew, and with it every consensus by votes."""
+    """The annotators' reliability anew, and with it every consensus by votes; nothing if another job has done it."""
     project = Project.objects.get(pk=project_id)
-    consensus.refit(project)
+    if consensus.fit_is_due(project) or _fit_is_left_over(project):
+        consensus.refit(project)
 
 
 def sweep() -> dict[str, int]:

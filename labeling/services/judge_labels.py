@@ -1,11 +1,12 @@
 """Where the judge labels alone: pairs no person has labelled, if the project wants it and the judge keeps the wish."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 
 from labeling.models import Consensus, Deployment, Judgement, Label, Pair, Project
+from labeling.models.judges import WITH_VERDICT
 from labeling.services import trust
 from labeling.services.claims import close_settled
 from labeling.services.judging import champion_of
@@ -33,7 +34,8 @@ def apply(project: Project, *, pairs: Collection[int] | None = None) -> int:
         return 0
     wanted = _verdicts(project, champion, pairs) if champion and project.judge_labels else {}
     before = {row.pair_id: row for row in written}
-    Consensus.objects.filter(pk__in=[row.pk for pair, row in before.items() if pair not in wanted]).delete()
+    for keys in _chunks([row.pk for pair, row in before.items() if pair not in wanted]):
+        Consensus.objects.filter(pk__in=keys).delete()
     changed = [
         Consensus(pair_id=pair, choice=choice, confidence=confidence, method=Method.JUDGE, judge_id=judge, labels=0)
         for pair, (choice, confidence, judge) in wanted.items()
@@ -42,8 +44,8 @@ def apply(project: Project, *, pairs: Collection[int] | None = None) -> int:
     Consensus.objects.bulk_create(
         changed, batch_size=500, update_conflicts=True, unique_fields=["pair"], update_fields=_WRITTEN
     )
-    touched = set(before) ^ set(wanted)
-    close_settled(Pair.objects.filter(pk__in=touched), overlap=project.overlap)
+    for keys in _chunks(sorted(set(before) ^ set(wanted))):
+        close_settled(Pair.objects.filter(pk__in=keys), overlap=project.overlap)
     return len(wanted)
 
 
@@ -53,9 +55,14 @@ def withdraw(project: Project) -> int:
     written = Consensus.objects.filter(pair__project=project, method=Method.JUDGE)
     pairs = list(written.values_list("pair_id", flat=True))
     written.delete()
-    for start in range(0, len(pairs), _CHUNK):
-        close_settled(Pair.objects.filter(pk__in=pairs[start : start + _CHUNK]), overlap=project.overlap)
+    for keys in _chunks(pairs):
+        close_settled(Pair.objects.filter(pk__in=keys), overlap=project.overlap)
     return len(pairs)
+
+
+def _chunks(keys: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Few enough keys at a time for one statement."""
+    return (keys[start : start + _CHUNK] for start in range(0, len(keys), _CHUNK))
 
 
 def _verdicts(project: Project, champion: Deployment, pairs: Collection[int] | None) -> Verdicts:
@@ -64,7 +71,9 @@ def _verdicts(project: Project, champion: Deployment, pairs: Collection[int] | N
     if threshold is None:
         return {}
     standing = Label.objects.filter(pair=OuterRef("pair"), withdrawn=False)
-    said = Judgement.objects.filter(~Exists(standing), judge=champion.judge_id, method=champion.counts).filter(
+    made = Judgement.objects.filter(WITH_VERDICT, judge=champion.judge_id, method=champion.counts)
+    said = made.filter(
+        ~Exists(standing),
         pair__project=project,
         pair__part=Pair.Part.TRAIN,
         pair__audit=False,

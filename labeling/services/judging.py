@@ -1,7 +1,7 @@
 """What judges still have to judge, who is at it, and what they said. Knows no model: the workers do the judging."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import timedelta
 from itertools import islice
 from uuid import uuid4
@@ -16,7 +16,7 @@ from genrm_engine.training.config import HEADS
 from labeling import jobs
 from labeling.models import Deployment, Judgement, JudgeVersion, JudgingRequest, Pair, Project, Rationale
 from labeling.models.judges import Method
-from labeling.services import bulk, datasets
+from labeling.services import bulk, datasets, texts
 from labeling.services.consensus import majority
 
 Priority = JudgingRequest.Priority
@@ -30,6 +30,8 @@ REMOTE = ("openai",)
 
 MAX_ATTEMPTS = 5
 """After so many a request has failed, until it is tried again."""
+DEATHS_ALONE = 2
+"""After so many attempts whose worker died a pair is judged alone: one of its chunk may be what the workers die of."""
 
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=6)
 """Until a failed request is tried again: twice as long after each attempt. A server comes back, a key is renewed."""
@@ -233,13 +235,26 @@ def store_judgement(pair_id: int, judge: JudgeVersion, row: engine.Judgement) ->
                 judgement=judgement,
                 swapped=chain.swapped,
                 sample=chain.sample,
-                text=chain.text,
+                text=texts.storable(chain.text),
                 p_a=chain.p_a,
                 verdict=chain.verdict,
             )
             for chain in row.rationales
         )
+        Rationale.objects.bulk_create(
+            Rationale(judgement=judgement, swapped=swapped, sample=sample, text=texts.storable(text))
+            for swapped, sample, text in _unparsed(row)
+        )
     return created
+
+
+def _unparsed(row: engine.Judgement) -> Iterator[tuple[bool, int, str]]:
+    """The order, number and text of the chains in which no verdict could be read: those that the rationales leave."""
+    read = {(chain.swapped, chain.sample) for chain in row.rationales}
+    drawn = range(row.samples // 2) if row.decided_by == "cot" else range(0)  # a score writes nothing
+    left = [(swapped, sample) for swapped in (False, True) for sample in drawn if (swapped, sample) not in read]
+    for (swapped, sample), text in zip(left, row.unparsed_texts, strict=False):
+        yield swapped, sample, text
 
 
 def give_back(requests: Sequence[JudgingRequest], *, error: str = "", permanent: bool = False) -> None:
@@ -250,7 +265,7 @@ def give_back(requests: Sequence[JudgingRequest], *, error: str = "", permanent:
             state=State.FAILED if failed else State.WAITING,
             lease="",
             leased_until=timezone.now() + _wait(request.attempts) if failed else None,
-            error=error[:2000],
+            error=texts.storable(error)[:2000],
         )
 
 
@@ -267,13 +282,20 @@ def _wait(attempts: int) -> timedelta:
 
 
 def expire_leases() -> int:
-    """Requests whose worker fell silent wait again, or fail if that happened too often; returns how many."""
+    """Requests whose worker fell silent wait again, each alone from the second time, or fail if it happened too often.
+
+    Returns how many.
+    """
     silent = JudgingRequest.objects.filter(state=State.LEASED, leased_until__lt=timezone.now())
     failed = silent.filter(attempts__gte=MAX_ATTEMPTS).update(
         state=State.FAILED,
         lease="",
         leased_until=timezone.now() + LONGEST_WAIT,
         error="the judge worker died again and again on this pair",
+    )
+    suspect = silent.filter(attempts__gte=DEATHS_ALONE)
+    failed += suspect.update(
+        state=State.WAITING, lease="", leased_until=None, error="the judge worker died on this pair or one beside it"
     )
     return failed + silent.update(state=State.WAITING, lease="", leased_until=None)
 
@@ -292,6 +314,12 @@ def places_waiting() -> list[bool]:
 def busy_workers() -> int:
     """How many judge workers are at a chunk right now."""
     return JudgingRequest.objects.filter(state=State.LEASED).values("lease").distinct().count()
+
+
+def still_to_judge(deployment: Deployment, pairs: Collection[int]) -> bool:
+    """Whether one of these pairs waits for its judgement by the method that counts, and has not failed."""
+    asked = JudgingRequest.objects.filter(judge=deployment.judge_id, method=deployment.counts, pair__in=pairs)
+    return asked.exclude(state=State.FAILED).exists()
 
 
 def champion_of(project: Project) -> Deployment | None:

@@ -9,10 +9,11 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from genrm_engine import neighbours, routing
 from labeling.models import Deployment, Judgement, Label, Pair, Project
+from labeling.models.judges import WITH_VERDICT
 from labeling.services import datasets, judging, trust
 
 NO_LABEL = "no label for this prompt yet"
@@ -115,13 +116,17 @@ def _evidence(pair: Pair, known: _Known) -> routing.Evidence:
     )
 
 
-def _said(deployment: Deployment, ids: Collection[int]) -> dict[int, tuple[float, bool]]:
-    """By pair: the calibrated P(A) of the method that counts, and whether both orders agree."""
-    judged = Judgement.objects.filter(judge=deployment.judge_id, method=deployment.counts)
+def _said(deployment: Deployment, ids: Collection[int], *, where: Q | None = None) -> dict[int, tuple[float, bool]]:
+    """By pair: the calibrated P(A) of the method that counts, and whether both orders agree.
+
+    A judge whose verdict could not be read is unsure, but does not flip.
+    """
+    judged = Judgement.objects.filter(where or Q(), judge=deployment.judge_id, method=deployment.counts)
     judged = _few(judged.filter(pair__project=deployment.project_id), ids)
+    said = judged.values_list("pair_id", "p_a", "consistent", "samples", "unparsed")
     return {
-        pair: (trust.calibrated(deployment, p_a), consistent)
-        for pair, p_a, consistent in judged.values_list("pair_id", "p_a", "consistent")
+        pair: (trust.calibrated(deployment, p_a), consistent or 0 < samples <= unparsed)
+        for pair, p_a, consistent, samples, unparsed in said
         if pair in ids
     }
 
@@ -138,7 +143,9 @@ def _said_before(project: Project, champion: Deployment, ids: Collection[int]) -
     """
     retired = Deployment.objects.filter(project=project, state=Deployment.State.RETIRED, trusted=True)
     former = retired.filter(pk__lt=champion.pk).order_by("-promoted_at").first()
-    return {} if former is None else {pair: p_a for pair, (p_a, _) in _said(former, ids).items()}
+    if former is None:
+        return {}
+    return {pair: p_a for pair, (p_a, _) in _said(former, ids, where=WITH_VERDICT).items()}
 
 
 def _likeness(project: Project, champion: Deployment, pairs: list[Pair]) -> dict[str, float]:
@@ -146,7 +153,7 @@ def _likeness(project: Project, champion: Deployment, pairs: list[Pair]) -> dict
     if not neighbours.available():
         return {}
     rows = datasets.training_rows(project)
-    said = _said(champion, {row.pair.pk for row in rows})
+    said = _said(champion, {row.pair.pk for row in rows}, where=WITH_VERDICT)
     judged = [row for row in rows if row.pair.pk in said]
     if len(judged) < LEAST_NEIGHBOURS:
         return {}

@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from labeling import jobs
 from labeling.models import Deployment, Project
-from labeling.services import audit, claims, judging
+from labeling.services import audit, claims, consensus, judging
 
 FOLLOWS = {
     "routing": jobs.ROUTE,
@@ -40,6 +40,8 @@ def change_settings(project: Project, *, by: User, **wanted: object) -> list[str
     audit.record("project.settings", current, by=by, changes=changes)
     if "overlap" in changes:
         claims.reopen(current)
+    if "consensus_method" in changes:
+        consensus.outdate_fit(current)
     if "samples_per_order" in changes:
         judging.follow_samples(current)
     if FOLLOWED_UP & changes.keys():  # the sweep makes up for a job that is lost with the broker

@@ -1,4 +1,4 @@
-"""Texts of an imported row: what every database and every page takes, or the reason why not."""
+"""Texts of an imported row: what every database and every page takes, or the reason why not. And a model's texts."""
 
 LONGEST_FIELD = 200_000
 
@@ -22,3 +22,8 @@ def clean_text(value: str, name: str) -> str:
         except UnicodeEncodeError:
             raise BadRow(f"{name}: contains half of a surrogate pair") from None
     return value
+
+
+def storable(text: str) -> str:
+    """What a model wrote, without the characters that a database refuses: NUL and halves of surrogate pairs."""
+    return text.replace("\x00", "").encode("utf-8", "ignore").decode("utf-8")

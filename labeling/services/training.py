@@ -17,7 +17,7 @@ from labeling import jobs
 from labeling.errors import CannotRetrain, RunNotActive
 from labeling.models import Deployment, JudgeVersion, Pair, Project, TrainedPair, TrainingRun
 from labeling.models.judges import Method
-from labeling.services import audit, datasets, judging
+from labeling.services import audit, datasets, deployments, judging
 
 LEAST_TRAINING = 40
 """Labelled pairs that may train, old and new together."""
@@ -116,14 +116,19 @@ def _first_trainable(project: Project) -> JudgeVersion | None:
 
 
 def expected_seconds(method: str, training_pairs: int) -> int:
-    """How long a run will take: as the installation's newest one of this method, per pair trained on."""
+    """How long a run will be at work: as the installation's newest one of this method, per pair trained on."""
     done = TrainingRun.objects.filter(method=method, state__in=[State.PROMOTED, State.REJECTED], training_pairs__gt=0)
     last = done.order_by("-pk").first()
     per_pair = SECONDS_PER_PAIR[method]
     if last is not None and last.started_at and last.finished_at:
-        took = (last.finished_at - last.started_at).total_seconds()
+        took = seconds_at_work(last) or (last.finished_at - last.started_at).total_seconds()
         per_pair = took / (last.training_pairs + last.replay_pairs)
     return round(per_pair * training_pairs)
+
+
+def seconds_at_work(run: TrainingRun) -> float:
+    """What the run's phases took, without the wait for the device and what it rested; 0 where that was not counted."""
+    return float(sum(seconds for phase, seconds in run.seconds.items() if phase != "waiting"))
 
 
 def request_run(project: Project, *, method: str, trigger: str, by: User | None = None) -> TrainingRun:
@@ -220,15 +225,20 @@ def trains_on(run: TrainingRun, pairs: Collection[int]) -> None:
 
 
 def finish(run: TrainingRun, state: str, message: str, **fields: Any) -> bool:
-    """End the run; False if somebody else ended it before, or if it was to be decided and somebody has cancelled it."""
+    """End the run; False if somebody else ended it before, or if it was to be decided and somebody has cancelled it.
+
+    A candidate on which nobody will decide any more is kept among the versions, where its weights can be deleted.
+    """
     own = TrainingRun.objects.filter(pk=run.pk, state=State.RUNNING, lease=run.lease)
     if state in (State.PROMOTED, State.REJECTED):
         own = own.filter(cancel_requested=False)
-    return bool(
-        own.update(
+    with transaction.atomic():
+        ended = own.update(
             state=state, message=message[:300], finished_at=timezone.now(), leased_until=None, lease="", **fields
         )
-    )
+        if ended and run.candidate is not None and state in (State.FAILED, State.CANCELLED):
+            deployments.keep(run.project, run.candidate, counts=COUNTS[run.method])
+    return bool(ended)
 
 
 def fail(run: TrainingRun, error: str) -> bool:

@@ -5,6 +5,7 @@ from django.db.models import Count, Max, Q
 from django.utils import timezone
 
 from genrm_engine.evaluation import calibration, metrics, selective
+from genrm_engine.evaluation.agreement import label_of
 from genrm_engine.types import Judgement as EngineJudgement
 from genrm_engine.types import as_choice
 from labeling import jobs
@@ -51,14 +52,15 @@ def measure(deployment: Deployment) -> bool:
     deployment.thresholds = _thresholds(deployment, said, every)
     changed = ["trusted", "measured", "measured_of", "calibration", "thresholds"]
     moved = (deployment.calibration, deployment.thresholds) != before[1:]
-    if trusted != before[0] or (moved and deployment.project.judge_labels):
+    if trusted != before[0]:
         deployment.follow_up = timezone.now()  # the sweep makes up for a job that is lost with the broker
         changed.append("follow_up")
+    mark = _labels_mark(deployment) if moved and trusted == before[0] else {}
     deployment.save(update_fields=changed)
     if trusted != before[0]:
         jobs.enqueue(jobs.REFRESH_PROJECT, project_id=deployment.project_id)
     elif moved:
-        jobs.enqueue(jobs.JUDGE_LABELS, project_id=deployment.project_id)
+        jobs.enqueue(jobs.JUDGE_LABELS, project_id=deployment.project_id, **mark)
     return trusted
 
 
@@ -76,6 +78,16 @@ def fingerprint(deployment: Deployment) -> list[int]:
     revised = LabelRevision.objects.filter(label__pair__project=deployment.project_id).aggregate(last=Max("pk"))
     judged = Judgement.objects.filter(held_out, pair__project=deployment.project_id, judge=deployment.judge_id)
     return [labels["count"], labels["last"] or 0, labels["withdrawn"], revised["last"] or 0, judged.count()]
+
+
+def _labels_mark(deployment: Deployment) -> dict[str, str]:
+    """What the job that brings the judge's labels up to date clears. Nothing where more than they waits already."""
+    now = timezone.now()
+    settled = Deployment.objects.filter(pk=deployment.pk, follow_up=None)
+    if not deployment.project.judge_labels or not settled.update(follow_up=now):
+        return {}
+    deployment.follow_up = now
+    return {"answers": now.isoformat()}
 
 
 def calibrated(deployment: Deployment, p_a: float) -> float:
@@ -145,7 +157,7 @@ def _calibration(judged: list[EngineJudgement], rows: list[LabelledRow]) -> dict
 def _thresholds(deployment: Deployment, judged: list[EngineJudgement], rows: list[LabelledRow]) -> dict[str, object]:
     """What selective labelling found; empty until there is a judged label in its parts.
 
-    The judge names one response always, so where people's verdict is a tie it does not agree with them.
+    The judge names one response or none, so where people's verdict is a tie it does not agree with them.
     """
     choices = {str(row.pair.pk): row.choice for row in rows if row.pair.part in TESTED_ON}
     p_a = {one.pair_id: calibrated(deployment, one.p_a) for one in judged if one.pair_id in choices}
@@ -153,7 +165,7 @@ def _thresholds(deployment: Deployment, judged: list[EngineJudgement], rows: lis
         return {}
     found = selective.select(
         {item: max(p, 1 - p) for item, p in p_a.items()},
-        {item: ("a" if p >= 0.5 else "b") == choices[item] for item, p in p_a.items()},
+        {item: label_of(p) == choices[item] != "tie" for item, p in p_a.items()},
         wished=deployment.project.wished_agreement,
         groups={str(row.pair.pk): row.pair.group_key for row in rows},
     )

@@ -11,7 +11,7 @@ from django.utils import timezone
 from genrm_engine.evaluation import consensus as engine
 from labeling import jobs
 from labeling.models import Consensus, ConsensusFit, Flag, Pair, Project
-from labeling.services import consensus, flags, housekeeping
+from labeling.services import consensus, flags, housekeeping, settings
 from tests.conftest import Sent
 from tests.factories import LabelFactory, PairFactory, ProjectFactory
 
@@ -75,6 +75,72 @@ def test_back_to_the_majority_nothing_of_the_weights_stays(crowd: Project) -> No
     housekeeping.fit_consensus(crowd.pk)
     assert set(Consensus.objects.values_list("method", flat=True)) == {Method.MAJORITY}
     assert not ConsensusFit.objects.exists()
+
+
+class Killed(BaseException):
+    """As if the worker's process had ended."""
+
+
+@pytest.mark.parametrize("wanted", Project.ConsensusMethod.values)
+def test_a_refit_that_is_killed_is_made_up_for(
+    crowd: Project, sent: Sent, monkeypatch: pytest.MonkeyPatch, wanted: str
+) -> None:
+    housekeeping.refresh_pairs(list(Pair.objects.values_list("pk", flat=True)))
+    if wanted != WEIGHED:
+        consensus.refit(crowd)
+        Project.objects.update(consensus_method=wanted)
+
+    def killed(*_arguments: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(consensus, "_rewrite", killed)
+        with pytest.raises(Killed):
+            housekeeping.fit_consensus(crowd.pk)
+    sent.clear()
+    housekeeping.sweep()
+    assert (jobs.FIT_CONSENSUS, {"project_id": crowd.pk}) in sent
+    housekeeping.fit_consensus(crowd.pk)
+    assert set(Consensus.objects.values_list("method", flat=True)) == {wanted}
+    sent.clear()
+    housekeeping.sweep()
+    assert (jobs.FIT_CONSENSUS, {"project_id": crowd.pk}) not in sent
+
+
+def test_votes_that_come_while_the_consensus_is_rewritten_are_weighed_as_the_new_fit_says(
+    crowd: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weighed = []
+    rewrite = consensus._rewrite
+
+    def look(project: Project, model: engine.DawidSkene | None) -> int:
+        weighed.append(consensus.model_of(project) == model is not None)
+        return rewrite(project, model)
+
+    monkeypatch.setattr(consensus, "_rewrite", look)
+    consensus.refit(crowd)
+    assert weighed == [True]
+
+
+def test_a_job_that_comes_after_another_has_done_its_work_does_nothing(
+    crowd: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a refit is at work it stays due, so that many jobs are sent."""
+    fits = []
+    monkeypatch.setattr(engine, "fit", lambda _labels: fits.append("fitted"))
+    for _ in range(3):
+        housekeeping.fit_consensus(crowd.pk)
+    assert fits == ["fitted"]
+
+
+def test_back_at_the_weights_before_the_majority_was_written_everything_follows_anew(
+    crowd: Project, alice: User
+) -> None:
+    consensus.refit(crowd)
+    for method in (Project.ConsensusMethod.MAJORITY, WEIGHED):
+        settings.change_settings(crowd, by=alice, consensus_method=method)
+    crowd.refresh_from_db()
+    assert consensus.fit_is_due(crowd)
 
 
 def test_too_few_labels_leave_the_majority(project: Project) -> None:

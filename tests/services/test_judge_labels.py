@@ -1,10 +1,14 @@
 """Calibration, the confidence from which on the judge labels alone, and what comes of it."""
 
 import json
+import re
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
+from django.utils import timezone
 
 from genrm_engine.evaluation import calibration, selective
 from labeling import jobs
@@ -196,6 +200,55 @@ def test_what_moves_with_the_calibration_is_brought_up_to_date(
     assert (jobs.JUDGE_LABELS, {"project_id": measured.project_id}) in sent
 
 
+@pytest.fixture
+def moved(measured: Deployment, sent: Sent, django_capture_on_commit_callbacks: Any) -> dict[str, Any]:
+    """What the job was sent with that brings the judge's labels up to date after its calibration has moved."""
+    Deployment.objects.update(follow_up=None)
+    measured.refresh_from_db()
+    measured.project.refresh_from_db()
+    judged(measured.project, measured, 0.9, human="a", part="calibration")
+    with django_capture_on_commit_callbacks(execute=True):
+        trust.measure(measured)
+    [answers] = [kwargs for name, kwargs in sent if name == jobs.JUDGE_LABELS]
+    return answers
+
+
+def test_a_moved_calibration_brings_no_refresh_of_everything(
+    measured: Deployment, moved: dict[str, Any], sent: Sent
+) -> None:
+    measured.refresh_from_db()
+    assert measured.follow_up is not None
+    housekeeping.apply_judge_labels(**moved)
+    measured.refresh_from_db()
+    assert measured.follow_up is None
+
+
+@pytest.mark.parametrize("meanwhile", ["lost", "trust", "again"])
+def test_what_else_waits_is_not_forgotten_with_it(measured: Deployment, moved: dict[str, Any], meanwhile: str) -> None:
+    measured.refresh_from_db()
+    before = measured.follow_up
+    assert before is not None
+    if meanwhile == "trust":
+        Label.objects.filter(pair__part__in=["test", "gate"]).update(choice="b")
+        assert not trust.measure(measured)
+        housekeeping.apply_judge_labels(**moved)
+    elif meanwhile == "again":
+        Deployment.objects.update(follow_up=timezone.now())
+        housekeeping.apply_judge_labels(**moved)
+    measured.refresh_from_db()
+    assert measured.follow_up is not None
+    assert (measured.follow_up > before) == (meanwhile != "lost")
+
+
+def test_a_mark_that_waits_for_more_is_left_to_it(measured: Deployment) -> None:
+    asked = timezone.now()
+    Deployment.objects.update(follow_up=asked)
+    judged(measured.project, measured, 0.9, human="a", part="calibration")
+    trust.measure(measured)
+    measured.refresh_from_db()
+    assert measured.follow_up == asked
+
+
 def test_audit_pairs_never_train(project: Project) -> None:
     for audit in (True, False):
         LabelFactory.create(pair__project=project, pair__audit=audit)
@@ -217,3 +270,26 @@ def test_the_sweep_measures_anew_when_hold_out_labels_came_changed_or_went(measu
     assert measured.measured["n"] == before
     judged(project, measured, 0.9, human="a")
     assert not trust.is_stale(measured), "labels outside the hold-out measure nothing"
+
+
+def test_no_statement_names_more_pairs_than_a_database_takes(
+    measured: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = measured.project
+    pairs = [judged(project, measured, 0.99) for _ in range(5)]
+    project.refresh_from_db()
+    monkeypatch.setattr(judge_labels, "_CHUNK", 2)
+    named: list[int] = []
+
+    def count(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        named.extend(found.count("%s") for found in re.findall(r" IN \(([%s, ]+)\)", sql))
+        return execute(sql, params, many, context)
+
+    own = Pair.objects.filter(pk__in=[pair.pk for pair in pairs])
+    for wanted, closed in ((True, 5), (False, 0)):
+        project.judge_labels = wanted
+        with connection.execute_wrapper(count):
+            judge_labels.apply(project)
+        assert own.filter(closed=True).count() == closed
+    assert named.count(2) >= 6, "written, and deleted"
+    assert max(named) <= len(Method)

@@ -136,6 +136,21 @@ def test_a_pair_that_failed_is_tried_alone(champion: Deployment) -> None:
     assert sizes == [(1, True)] * 3 + [(1, False)]
 
 
+def test_a_pair_of_which_two_workers_died_is_tried_alone(champion: Deployment) -> None:
+    PairFactory.create_batch(3, project=champion.project)
+    judging.request_project(champion.project)
+    JudgingRequest.objects.filter(method="cot").delete()
+    sizes = []
+    for _ in range(3):
+        sizes.append(len(judging.lease_chunk()))
+        JudgingRequest.objects.filter(state="leased").update(leased_until=timezone.now() - timedelta(seconds=1))
+        judging.expire_leases()
+    assert sizes == [3, 3, 1]
+    assert set(JudgingRequest.objects.values_list("state", "error")) == {
+        ("waiting", "the judge worker died on this pair or one beside it")
+    }
+
+
 def test_the_sweep_brings_back_a_silent_workers_chunk_and_sends_the_job(champion: Deployment, sent: Sent) -> None:
     PairFactory.create_batch(3, project=champion.project)
     judging.request_project(champion.project)

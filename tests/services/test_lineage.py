@@ -380,7 +380,8 @@ def test_a_run_that_is_cancelled_at_the_last_moment_promotes_nobody(
         patched.setattr(runs, "_reign", cancelled)
         executed(run, Engine(), patched)
     assert (run.state, reigning(ready)) == (State.CANCELLED, judge)
-    assert Deployment.objects.count() == 1
+    kept = Deployment.objects.exclude(judge=judge)
+    assert list(kept.values_list("judge", "state", "gate")) == [(run.candidate_id, "retired", {})]
 
 
 @pytest.mark.parametrize("error", [EngineError("the weights are gone"), OSError(28, "No space left on device")])

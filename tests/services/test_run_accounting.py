@@ -251,6 +251,18 @@ def test_the_time_left_follows_the_runs_own_pace_once_it_is_known(taken: Trainin
     assert run_queries.seconds_left(taken) is None
 
 
+def test_the_pace_is_that_at_work_not_that_of_the_clock(taken: TrainingRun) -> None:
+    """The machine was off for a weekend, or somebody else had the device."""
+    now = timezone.now()
+    TrainingRun.objects.filter(pk=taken.pk).update(
+        state="rejected", training_pairs=30, replay_pairs=10, started_at=now - timedelta(hours=61), finished_at=now,
+        seconds={"waiting": 5_000, "training": 300, "champion": 60, "candidate": 40},
+    )  # fmt: skip
+    assert training.expected_seconds("star-dpo", 100) == 1_000
+    TrainingRun.objects.filter(pk=taken.pk).update(seconds={})
+    assert training.expected_seconds("star-dpo", 40) == 61 * 3_600, "an old one, whose phases were not counted"
+
+
 def test_the_queue_names_other_projects_only_to_their_members(taken: TrainingRun, alice: User) -> None:
     judge = taken.start
     other = ProjectFactory.create(name="Secret letters")
@@ -305,6 +317,21 @@ def test_the_outlook_says_where_the_project_stands_and_what_the_gate_sees(champi
     assert by_labels[20].detectable is None
     assert (by_labels[0].training_missing, by_labels[0].gate_missing) == (40, 15)
     assert not found.measured
+
+
+@pytest.mark.parametrize(("new", "trains", "missing"), [(30, 33, 0), (4, 4, 6)])
+def test_the_outlook_for_now_is_of_the_pairs_that_a_run_trains_on(
+    champion: Deployment, new: int, trains: int, missing: int
+) -> None:
+    ready = training.Readiness(
+        missing=[], origin=champion.judge, labelled_pairs=400, training_pairs=new, replay_pairs=new // 10,
+        holdout_pairs=40, gate_pairs=20, methods=[],
+    )  # fmt: skip
+    found = retrain_outlook.outlook_of(champion.project, ready, labelled=440)
+    [now] = [one for one in found.milestones if one.here]
+    assert (now.training, now.training_missing) == (trains, missing)
+    assert now.seconds == pytest.approx(training.expected_seconds(champion.project.retrain_method, trains), abs=1)
+    assert (now.detectable is None) == bool(missing)
 
 
 def test_the_outlook_takes_how_much_judges_differ_from_the_last_gate(champion: Deployment) -> None:

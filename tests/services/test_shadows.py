@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.test import Client
 from django.utils import timezone
 
 from genrm_engine.evaluation import gate
@@ -109,6 +110,41 @@ def test_the_sweep_weighs_it_once_both_have_judged_the_gate_part(shadow: Deploym
     assert (shadow.gate["champion_accuracy"], shadow.gate["candidate_accuracy"]) == (0.0, 1.0)
     assert shadow.state == Deployment.State.SHADOW, "a person promotes it"
     assert judging.champion_of(shadow.project) == champion
+
+
+def test_a_pair_that_one_of_the_two_cannot_judge_is_left_out_and_counted(
+    shadow: Deployment, champion: Deployment, as_alice: Client
+) -> None:
+    pairs = gate_pairs(shadow.project)
+    says(champion.judge, pairs[1:], 0.2)
+    says(shadow.judge, pairs[:-1], 0.9)
+    judging.request_project(shadow.project)
+    counts = JudgingRequest.objects.filter(method="score")
+    failing = [counts.get(pair=pairs[0], judge=champion.judge), counts.get(pair=pairs[-1], judge=shadow.judge)]
+    for request, state in zip(failing * 2, ["failed", "waiting", "failed", "leased"], strict=True):
+        JudgingRequest.objects.filter(pk=request.pk).update(state=state)
+        assert not deployments.weigh(shadow), "it may still come"
+    counts.update(state="failed")
+    assert deployments.weigh(shadow)
+    shadow.refresh_from_db()
+    assert (shadow.gate["n"], shadow.gate["left_out"]) == (18, 2)
+    page = as_alice.get("/p/stories/versions/").content.decode()
+    assert "Left out: 2 pairs that one of the two could not judge." in page
+    assert not deployments.weigh(shadow), "nothing has changed"
+    says(shadow.judge, pairs[-1:], 0.9)
+    assert deployments.weigh(shadow)
+    shadow.refresh_from_db()
+    assert (shadow.gate["n"], shadow.gate["left_out"]) == (19, 1)
+
+
+def test_without_a_pair_that_both_have_judged_nothing_is_weighed(shadow: Deployment, champion: Deployment) -> None:
+    first, second = gate_pairs(shadow.project, 2)
+    says(champion.judge, [first], 0.2)
+    says(shadow.judge, [second], 0.9)
+    JudgingRequest.objects.update(state="failed")
+    assert not deployments.weigh(shadow)
+    shadow.refresh_from_db()
+    assert shadow.gate == {}
 
 
 def test_each_is_weighed_by_the_method_that_counts_for_it(

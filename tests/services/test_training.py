@@ -1,17 +1,20 @@
 """Runs as rows: what is missing is said, one at a time, taken once, ended once; policies; blind labels only."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
+from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
 from labeling import jobs
-from labeling.errors import CannotRetrain, RunNotActive
+from labeling.errors import CannotReign, CannotRetrain, RunNotActive
 from labeling.models import Deployment, JudgeVersion, Label, Pair, Project, TrainingRun
-from labeling.services import datasets, housekeeping, training
+from labeling.services import datasets, deployments, housekeeping, storage, training
+from labeling.services.tokens import create_token
 from tests.conftest import Sent
 from tests.factories import DeploymentFactory, JudgeVersionFactory, LabelFactory, PairFactory
 
@@ -128,6 +131,44 @@ def test_a_run_whose_worker_dies_again_and_again_fails(ready: Project) -> None:
     run.refresh_from_db()
     assert run.state == State.FAILED
     assert "died again and again" in run.error
+
+
+@pytest.mark.parametrize("state", [State.FAILED, State.CANCELLED])
+def test_a_candidate_on_which_no_gate_decides_any_more_is_kept_at_rest(
+    ready: Project, alice: User, home: Path, as_alice: Client, state: str
+) -> None:
+    run = training.take(requested(ready, method="star-dpo").pk, lease="x")
+    assert run is not None
+    candidate = JudgeVersionFactory.create(method="star-dpo", parent=run.start, weights="judges/candidate")
+    (home / candidate.weights).mkdir(parents=True)
+    (home / candidate.weights / "model.safetensors").write_bytes(b"0" * 1000)
+    training.report(run, candidate=candidate)
+    assert training.finish(run, state, "so")
+    kept = Deployment.objects.get(judge=candidate)
+    assert (kept.project, kept.state, kept.counts, kept.gate) == (ready, "retired", "cot", {})
+    assert deployments.former_champion(ready) is None
+    page = as_alice.get("/p/stories/versions/").content.decode()
+    assert candidate.name in page
+    assert "Why, against the gate" in page
+    headers = {"Authorization": f"Bearer {create_token(alice)}"}
+    judge = as_alice.get(f"/api/v1/projects/stories/judges/{candidate.pk}", headers=headers).json()
+    assert (judge["state"], judge["gate"], judge["training_run"]) == ("retired", {}, run.pk)
+    for address in ("card/", "changes/"):
+        assert as_alice.get(f"/p/stories/versions/{candidate.pk}/{address}").status_code == 200
+    assert as_alice.get(f"/p/stories/judge/?version={candidate.pk}").status_code == 200
+    assert as_alice.get(f"/runs/{run.pk}/").status_code == 200
+    with pytest.raises(CannotReign, match="say why"):
+        deployments.crown(kept, by=alice)
+    assert storage.prune(candidate, by=alice).bytes == 1000
+
+
+def test_a_worker_that_ends_a_run_too_late_keeps_nothing(ready: Project) -> None:
+    run = training.take(requested(ready).pk, lease="x")
+    assert run is not None
+    training.report(run, candidate=JudgeVersionFactory.create())
+    TrainingRun.objects.update(lease="another's")
+    assert not training.finish(run, State.FAILED, "late")
+    assert Deployment.objects.count() == 1
 
 
 def test_cancelling(ready: Project, alice: User) -> None:

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -9,6 +10,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from genrm_engine.device import acquire_device
+from genrm_engine.judge import judge as engine_judge
 from labeling import jobs
 from labeling.models import Deployment, Judgement, JudgingRequest, TrainingRun
 from labeling.queries import DEVICES
@@ -73,6 +75,35 @@ def test_a_judge_that_cannot_be_loaded_is_said_in_the_requests(project: object, 
     judge_waiting()
     assert "no-such-thing" in JudgingRequest.objects.filter(state="failed")[0].error
     assert not Judgement.objects.exists()
+
+
+@pytest.mark.parametrize("where", ["judge", "store"])
+def test_one_pair_that_breaks_everything_fails_alone(
+    champion: Deployment, home: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    champion.project.samples_per_order = 0
+    champion.project.save()
+    poison, *others = PairFactory.create_batch(6, project=champion.project)
+    judging.request_project(champion.project)
+    at = {"judge": "workers.tasks.judging.judge", "store": "labeling.services.judging.store_judgement"}[where]
+    as_ever: Any = {"judge": engine_judge, "store": judging.store_judgement}[where]
+
+    def break_down(first: Any, *rest: Any, **options: Any) -> Any:
+        if poison.pk == first or (where == "judge" and str(poison.pk) in {pair.id for pair in first}):
+            raise ValueError("poison")
+        return as_ever(first, *rest, **options)
+
+    monkeypatch.setattr(at, break_down)
+    with pytest.raises(ValueError, match="poison"):
+        judge_waiting()
+    assert set(JudgingRequest.objects.values_list("state", "error")) == {("waiting", "ValueError: poison")}
+    for _ in range(judging.MAX_ATTEMPTS - 1):
+        with pytest.raises(ValueError, match="poison"):
+            judge_waiting()
+    failed = JudgingRequest.objects.get(state="failed")
+    assert (failed.pair, failed.error) == (poison, "ValueError: poison")
+    judge_waiting()
+    assert set(Judgement.objects.values_list("pair", flat=True)) == {pair.pk for pair in others}
 
 
 def test_another_judge_takes_the_place_of_the_resident_one(db: None, home: Path) -> None:

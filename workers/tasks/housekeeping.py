@@ -16,8 +16,8 @@ def refresh_project(project_id: int) -> None:
 
 
 @app.task(name=jobs.JUDGE_LABELS)
-def apply_judge_labels(project_id: int) -> None:
-    housekeeping.apply_judge_labels(project_id)
+def apply_judge_labels(project_id: int, answers: str = "") -> None:
+    housekeeping.apply_judge_labels(project_id, answers)
 
 
 @app.task(name=jobs.ROUTE)

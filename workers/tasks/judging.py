@@ -64,7 +64,7 @@ def _burst(*, remote: bool) -> int:
 
 
 def _judge_chunk(requests: list[JudgingRequest]) -> bool:
-    """Judge one chunk; a failure is written to its requests and never loses them."""
+    """Judge one chunk; a failure is written to its requests and never loses them. An unexpected one is raised too."""
     first = requests[0]
     try:
         judged = judge(
@@ -72,9 +72,12 @@ def _judge_chunk(requests: list[JudgingRequest]) -> bool:
             backend=resident.judge_backend(first.judge),
             settings=judging.settings_of(first.pair.project, first.method),
         )
+        judging.store(requests, judged)
     except EngineError as error:
         log.warning("judging failed", judge=first.judge.name, error=str(error))
         judging.give_back(requests, error=str(error), permanent=error.permanent)
         return False
-    judging.store(requests, judged)
+    except Exception as error:  # each pair goes on alone, so that only the one to blame fails
+        judging.give_back(requests, error=f"{type(error).__name__}: {error}")
+        raise
     return True
