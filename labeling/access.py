@@ -1,5 +1,7 @@
 """The only way to fetch an object for a user. Strangers get 404; members below the asked role get 403."""
 
+from collections.abc import Collection
+
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.core.exceptions import PermissionDenied
 from django.db.models import CharField, Exists, OuterRef, QuerySet, Subquery
@@ -33,6 +35,16 @@ def role_in(user: AnyUser, project: Project) -> Role | None:
         return Role.MANAGER
     member = _MEMBER.first(project=project.pk, user=user.pk)
     return Role(member.role) if member else None
+
+
+def roles_in(user: AnyUser, projects: Collection[Project]) -> dict[int, Role]:
+    """By project: the user's role, in those of these where they have one."""
+    if not isinstance(user, User) or not user.is_active:
+        return {}
+    if user.is_superuser:
+        return dict.fromkeys((project.pk for project in projects), Role.MANAGER)
+    own = Member.objects.filter(user=user, project__in=projects).values_list("project", "role")
+    return {project: Role(role) for project, role in own}
 
 
 _MEMBER = Compiled(lambda: Member.objects.filter(project=Slot("project"), user=Slot("user")))

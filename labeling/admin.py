@@ -32,7 +32,8 @@ from labeling.models import (
     TrainingRun,
     WorkerHeartbeat,
 )
-from labeling.services import claims, training
+from labeling.services import training
+from labeling.services.settings import change_settings
 
 DRAWN_BY = ("slug", "holdout_share", "audit_share")
 
@@ -52,16 +53,23 @@ class ProjectAdmin(admin.ModelAdmin[Project]):
     actions = ["retrain", "retrain_genrm", "retrain_star_dpo"]
 
     def get_readonly_fields(self, _request: HttpRequest, obj: Project | None = None) -> tuple[str, ...]:
-        """What the hold-out and the audit are drawn by: changed later, pairs that measured would train."""
-        return DRAWN_BY if obj else ()
+        """What the hold-out and the audit are drawn by: changed later, pairs that measured would train.
+
+        And the criteria, which are written and checked on the project's own page of settings.
+        """
+        return (*DRAWN_BY, "criteria") if obj else ("criteria",)
 
     def get_prepopulated_fields(self, _request: HttpRequest, obj: Project | None = None) -> dict[str, Sequence[str]]:
         return {} if obj else {"slug": ["name"]}
 
     def save_model(self, request: HttpRequest, obj: Project, form: ModelForm[Project], change: bool) -> None:
-        super().save_model(request, obj, form, change)
-        if "overlap" in form.changed_data:
-            claims.reopen(obj)
+        """A new project as it is; changes as on the page of settings, with all that follows from them."""
+        if not change:
+            super().save_model(request, obj, form, change)
+            return
+        assert isinstance(request.user, User), "the admin lets nobody else in"
+        stored = {field.name for field in Project._meta.concrete_fields}
+        change_settings(obj, by=request.user, **{n: form.cleaned_data[n] for n in form.changed_data if n in stored})
 
     @admin.action(description="Retrain the judge (by the project's method)", permissions=["change"])
     def retrain(self, request: HttpRequest, projects: QuerySet[Project]) -> None:

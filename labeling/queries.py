@@ -1,8 +1,10 @@
 """Reads that are more than one line: progress, the judge's health, the installation's. Writes nothing."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from statistics import fmean
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -11,6 +13,7 @@ from django.db.models import Count, Q, QuerySet, Sum
 from django.utils import timezone
 
 from genrm_engine.device import device_holder
+from labeling import access
 from labeling.flag_queries import queue_for
 from labeling.models import (
     Claim,
@@ -19,6 +22,7 @@ from labeling.models import (
     Judgement,
     JudgingRequest,
     Label,
+    Member,
     Pair,
     Project,
     TrainingRun,
@@ -32,6 +36,7 @@ from labeling.services.datasets import blind_labels
 ALIVE = timedelta(seconds=30)
 RECENT = timedelta(seconds=90)
 DEVICES = "devices"
+BY_PEOPLE = Q(consensus__isnull=False) & ~Q(consensus__method=Consensus.Method.JUDGE)
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,19 @@ class Progress:
     @property
     def share(self) -> float:
         return self.labelled / self.pairs if self.pairs else 0.0
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A project in a list: how far its people are, and how far its champion is."""
+
+    pairs: int
+    labelled: int
+    labels: int
+    judge: str
+    judge_trusted: bool
+    judged: int
+    waiting: int
 
 
 @dataclass(frozen=True)
@@ -99,13 +117,12 @@ class SystemHealth:
 def progress_for(project: Project) -> Progress:
     pairs = Pair.objects.filter(project=project)
     standing = Label.objects.filter(pair__project=project, withdrawn=False)
-    by_people = Q(consensus__isnull=False) & ~Q(consensus__method=Consensus.Method.JUDGE)
     counts = pairs.aggregate(
         total=Count("pk"),
         holdout=Count("pk", filter=~Q(part=Pair.Part.TRAIN)),
-        labelled=Count("pk", filter=by_people),
+        labelled=Count("pk", filter=BY_PEOPLE),
         by_judge=Count("pk", filter=Q(consensus__method=Consensus.Method.JUDGE)),
-        holdout_labelled=Count("pk", filter=by_people & ~Q(part=Pair.Part.TRAIN)),
+        holdout_labelled=Count("pk", filter=BY_PEOPLE & ~Q(part=Pair.Part.TRAIN)),
     )
     by_annotator = standing.values("annotator__username", "external_annotator").annotate(n=Count("pk")).order_by("-n")
     return Progress(
@@ -119,6 +136,34 @@ def progress_for(project: Project) -> Progress:
         open_flags=queue_for(project).count(),
         annotators=[(row["annotator__username"] or row["external_annotator"], row["n"]) for row in by_annotator],
     )
+
+
+def summaries_for(projects: Collection[Project]) -> dict[int, Summary]:
+    """By project, in as many queries for fifty as for one."""
+    pairs = Pair.objects.filter(project__in=projects).order_by().values_list("project")
+    counts = {key: each for key, *each in pairs.annotate(Count("pk"), labelled=Count("pk", filter=BY_PEOPLE))}
+    labels = Label.objects.filter(pair__project__in=projects, withdrawn=False).order_by().values_list("pair__project")
+    labels_of = dict(labels.annotate(Count("pk")))
+    reigning = Deployment.objects.select_related("judge").filter(project__in=projects)
+    champions = {one.project_id: one for one in reigning.filter(state=Deployment.State.CHAMPION)}
+    of_champions = {"pair__project__in": projects, "judge__in": {one.judge_id for one in champions.values()}}
+    made = _by_judge(Judgement.objects.filter(**of_champions, method=Method.SCORE))
+    asked = _by_judge(JudgingRequest.objects.filter(**of_champions).exclude(state=JudgingRequest.State.FAILED))
+    found = {}
+    for project in projects:
+        total, labelled = counts.get(project.pk, (0, 0))
+        champion = champions.get(project.pk)
+        by_champion = project.pk, champion.judge_id if champion else None
+        found[project.pk] = Summary(
+            pairs=total,
+            labelled=labelled,
+            labels=labels_of.get(project.pk, 0),
+            judge=champion.judge.name if champion else "",
+            judge_trusted=champion is not None and champion.trusted,
+            judged=made.get(by_champion, 0),
+            waiting=asked.get(by_champion, 0),
+        )
+    return found
 
 
 def judge_health_for(project: Project) -> JudgeHealth:
@@ -152,7 +197,10 @@ def judge_health_for(project: Project) -> JudgeHealth:
 
 
 def empty_reason_for(project: Project, annotator: User) -> str:
-    """Why there is no pair for this annotator just now, in a sentence."""
+    """Why there is no pair for this annotator just now, in a sentence.
+
+    Only who adjudicates reads how many pairs wait for that: others could tell what the judge thinks of their verdicts.
+    """
     total = Pair.objects.filter(project=project).count()
     if not total:
         return "This project has no pairs yet."
@@ -171,7 +219,7 @@ def empty_reason_for(project: Project, annotator: User) -> str:
         parts = [f"{len(ends)} {holding} with others; the first lease ends in {minutes} min unless it is renewed."]
     if skipped:
         parts.append(f"You skipped {skipped}.")
-    flags = queue_for(project).count()
+    flags = queue_for(project).count() if access.may(annotator, project, Member.Role.ADJUDICATOR) else 0
     if flags:
         parts.append(f"{flags} wait{'s' if flags == 1 else ''} for an adjudicator.")
     return " ".join(parts)
@@ -212,6 +260,12 @@ def system_health(*, broker_ok: bool) -> SystemHealth:
         active_runs=TrainingRun.objects.filter(state__in=TrainingRun.ACTIVE).count(),
         queues_without_worker=[queue for queue in ("default", "files", "judge", "train") if not live_workers(queue)],
     )
+
+
+def _by_judge(rows: QuerySet[Any]) -> dict[tuple[int, int | None], int]:
+    """How many rows there are by project and judge."""
+    counted = rows.order_by().values_list("pair__project", "judge").annotate(rows=Count("pk"))
+    return {(project, judge): count for project, judge, count in counted}
 
 
 def _worker_line(row: WorkerHeartbeat, now: datetime) -> WorkerLine:

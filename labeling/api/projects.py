@@ -1,7 +1,8 @@
 """Projects over REST: the list, one with its settings, make, change and delete."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from dataclasses import asdict
 from typing import Annotated, Any, Literal, cast
 
 from django.contrib.auth.models import User
@@ -28,6 +29,9 @@ TYPED: dict[str, Callable[[Any], Any]] = {"criteria": criteria_text, "wished_agr
 """How the settings page has a value that the API gives otherwise."""
 PLAIN = ("retrain_after", "retrain_every_days", "retrain_method", "retrain_from", "retrain_labels", "replay_share")
 """Settings that the rows themselves check."""
+UNTOLD = ("gold_every", "least_seconds", "routing", "holdout_share", "audit_share")
+"""Settings by which annotators could guess which pairs measure them or the judge."""
+NOT_TOLD = "null for annotators"
 
 
 class Criterion(Sent):
@@ -104,7 +108,7 @@ class CriterionOut(Schema):
 
 
 class SettingsOut(Schema):
-    """All settings of a project."""
+    """All settings of a project. Annotators are not told by which some of their pairs measure them or the judge."""
 
     name: str
     guidelines: str
@@ -114,10 +118,10 @@ class SettingsOut(Schema):
     comments: str
     highlights: bool
     overlap: int
-    gold_every: int | None
-    least_seconds: int
+    gold_every: int | None = Field(description="null where gold questions come as drawn, and for annotators")
+    least_seconds: int | None = Field(description=NOT_TOLD)
     reveal: str
-    routing: str
+    routing: str | None = Field(description=NOT_TOLD)
     consensus_method: str
     wished_agreement: float
     judge_labels: bool
@@ -128,8 +132,8 @@ class SettingsOut(Schema):
     retrain_from: str
     retrain_labels: str
     replay_share: float
-    holdout_share: float
-    audit_share: float
+    holdout_share: float | None = Field(description=NOT_TOLD)
+    audit_share: float | None = Field(description=NOT_TOLD)
 
 
 class ProjectDetail(ProjectOut):
@@ -144,7 +148,7 @@ def list_projects(request: HttpRequest) -> list[ProjectOut]:
     only = token_of(request).project_id
     if only is not None:
         projects = projects.filter(pk=only)
-    return [ProjectOut(**_summary(user, project)) for project in projects]
+    return [ProjectOut(**found) for found in _summaries(user, list(projects))]
 
 
 @router.post("/projects", response={201: ProjectDetail})
@@ -163,7 +167,7 @@ def make_project(request: HttpRequest, body: ProjectIn, response: HttpResponse) 
 
 @router.get("/projects/{slug:slug}", response=ProjectDetail)
 def get_project(request: HttpRequest, slug: str) -> ProjectDetail:
-    """A project with its progress and all its settings."""
+    """A project with its progress and its settings."""
     user = user_of(request)
     return _detail(user, access.project_for(user, slug))
 
@@ -205,21 +209,17 @@ def _checked(project: Project, sent: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def _summary(user: User, project: Project) -> dict[str, Any]:
-    progress, health = queries.progress_for(project), queries.judge_health_for(project)
-    return {
-        "slug": project.slug,
-        "name": project.name,
-        "role": str(access.role_in(user, project)),
-        "pairs": progress.pairs,
-        "labelled": progress.labelled,
-        "labels": progress.labels,
-        "judge": health.judge_name,
-        "judge_trusted": health.trusted,
-        "judged": health.scored,
-        "waiting": health.waiting,
-    }
+def _summaries(user: User, projects: Sequence[Project]) -> list[dict[str, Any]]:
+    roles, found = access.roles_in(user, projects), queries.summaries_for(projects)
+    return [
+        {"slug": each.slug, "name": each.name, "role": str(roles.get(each.pk)), **asdict(found[each.pk])}
+        for each in projects
+    ]
 
 
 def _detail(user: User, project: Project) -> ProjectDetail:
-    return ProjectDetail(**_summary(user, project), settings=SettingsOut.model_validate(project))
+    settings = SettingsOut.model_validate(project)
+    if not access.may(user, project, Member.Role.ADJUDICATOR):
+        settings = settings.model_copy(update=dict.fromkeys(UNTOLD))
+    [summary] = _summaries(user, [project])
+    return ProjectDetail(**summary, settings=settings)

@@ -154,10 +154,14 @@ def decide_all(pairs: QuerySet[Pair], *, by: User, choice: str, reason: str) -> 
 
 @transaction.atomic
 def settle(pair: Pair, *, by: User, choice: str, reason: str) -> Label:
-    """Settle every open flag of the pair with a verdict in stored order. Raises AlreadySettled if none is open."""
+    """Settle every open flag of the pair with a verdict in stored order, which takes an earlier settlement's place.
+
+    Raises AlreadySettled if none is open.
+    """
     if choice not in Choice.values:
         raise LabelingError(f"choice: {choice!r} is not one of {', '.join(Choice.values)}")
     _resolve(pair, State.SETTLED, by=by, reason=reason, resolution=choice)
+    _withdraw_settlement(pair, by=by)
     label = Label.objects.create(
         pair=pair,
         annotator=by,
@@ -196,8 +200,12 @@ def send_back(pair: Pair, *, by: User, reason: str) -> None:
 
 @transaction.atomic
 def mark_ambiguous(pair: Pair, *, by: User, reason: str) -> None:
-    """Say that no verdict on the pair is right: nobody is asked again. Raises AlreadySettled if no flag is open."""
+    """Say that no verdict on the pair is right, an earlier settlement's neither: nobody is asked again.
+
+    Raises AlreadySettled if no flag is open.
+    """
     _resolve(pair, State.SETTLED, by=by, reason=reason, resolution=AMBIGUOUS)
+    _withdraw_settlement(pair, by=by)
     _change(pair, ambiguous=True)
     audit.record("flag.ambiguous", pair, by=by, reason=reason)
 
@@ -206,15 +214,14 @@ def mark_ambiguous(pair: Pair, *, by: User, reason: str) -> None:
 def reopen(pair: Pair, *, by: User) -> None:
     """Take the last settlement back: its verdict stands no longer, and its flags are open again as far as still true.
 
-    Raises NotSettled where a flag is open, or the last thing decided was no settlement.
+    So are those of the settlements whose place it took; of several of one kind the newest. Raises NotSettled where a
+    flag is open, or the last thing decided was no settlement.
     """
     flags = Flag.objects.filter(pair=pair)
     last = flags.select_for_update().filter(resolved_at__isnull=False).order_by("-resolved_at").first()
     if last is None or last.state != State.SETTLED or flags.filter(state=State.OPEN).exists():
         raise NotSettled
-    flags.filter(state=State.SETTLED, resolved_at=last.resolved_at).update(
-        state=State.OPEN, resolution="", reason="", resolved_by=None, resolved_at=None
-    )
+    _settled_flags(pair).update(state=State.OPEN, resolution="", reason="", resolved_by=None, resolved_at=None)
     _withdraw_settlement(pair, by=by)
     _change(pair, ambiguous=False)
     refresh(pair)
@@ -256,7 +263,7 @@ def _by_judge(pair: Pair, champion: Deployment | None, people: Sequence[Label], 
     if champion is None or not champion.trusted or pair.unrevealed:
         return {}
     judged = Judgement.objects.filter(pair=pair, judge=champion.judge_id, method=champion.counts).first()
-    if judged is None:
+    if judged is None or not judged.winner:
         return {}
     p_a = trust.calibrated(champion, judged.p_a)
     sure = round(p_a if judged.winner == "a" else 1 - p_a, 4)
@@ -310,6 +317,17 @@ def _resolve(pair: Pair, state: str, *, by: User, reason: str, resolution: str =
         state=state, resolution=resolution, reason=reason, resolved_by=by, resolved_at=timezone.now()
     ):
         raise AlreadySettled
+
+
+def _settled_flags(pair: Pair) -> QuerySet[Flag]:
+    """The newest flag of each kind that was settled since the pair was last sent back, which ended what was before."""
+    flags = Flag.objects.filter(pair=pair)
+    settled = flags.filter(state=State.SETTLED)
+    sent_back = flags.filter(state=State.SENT_BACK).aggregate(at=Max("resolved_at"))["at"]
+    if sent_back is not None:
+        settled = settled.filter(resolved_at__gt=sent_back)
+    newest = settled.order_by().values("kind").annotate(newest=Max("pk")).values_list("newest", flat=True)
+    return flags.filter(pk__in=list(newest))
 
 
 def _withdraw_settlement(pair: Pair, *, by: User) -> None:

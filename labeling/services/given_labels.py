@@ -18,6 +18,8 @@ FILE = "file"
 """Who is named as the annotator where a file says which response is better and not who said so."""
 CONSENSUS = "consensus"
 """Who is named where a row is the consensus of several people, as Tandem exports it."""
+ADJUDICATION = " (adjudication)"
+"""What follows the name of whoever settled a pair, which they may have labelled too."""
 MIRRORED = {"a": "b", "b": "a", "tie": "tie", "both_bad": "both_bad"}
 
 _SIDES = ("a", "b", "tie")
@@ -91,7 +93,7 @@ def _single(raw: Mapping[str, Any]) -> tuple[GivenLabel, ...]:
         raise BadRow("provenance: not an object")
     annotator = about.get("annotator")
     if annotator:
-        said = f"{annotator} (adjudication)" if about.get("origin") == "adjudication" else str(annotator)
+        said = f"{annotator}{ADJUDICATION}" if about.get("origin") == "adjudication" else str(annotator)
     elif about.get("method") in _BY_PEOPLE:
         said, about = CONSENSUS, {**about, "blind": False}
     elif about:

@@ -173,6 +173,7 @@ def dry_run(
 ) -> DryRun:
     """Do the import and take it back: what would be added, and how many rows are turned away for which reason.
 
+    A project that is not stored yet is stored for it and goes with the rest.
     ``seconds`` bounds the reading, and then no more is unpacked than LOOKED_INTO: somebody waits for the page. Raises
     ImportRefused if the file cannot be read at all.
     """
@@ -198,6 +199,8 @@ def dry_run(
         return opening() if until is None else opening().within(LOOKED_INTO)
 
     with _refusing(), _ahead(opened, plan, result.batch, around=bounded) as chunks, transaction.atomic():
+        if project.pk is None:
+            project.save()
         _wait_for_turn(project)
         result.batch.save()
         fill(result.batch, project, chunks)

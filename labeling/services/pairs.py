@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from django.db.models import Q
 from django.utils import timezone
 
 from labeling.models import ImportBatch, Label, Pair, Project, RejectedLine
 from labeling.readers import Raw, as_text
-from labeling.services import bulk
+from labeling.services import annotators, bulk
 from labeling.services.claims import close_settled
-from labeling.services.given_labels import GivenLabel
+from labeling.services.given_labels import ADJUDICATION, CONSENSUS, GivenLabel
 from labeling.services.parts import is_audited, joined_gate, part_of, place_of
 from labeling.services.rows import Row
 
@@ -45,6 +46,9 @@ class Rejected:
 
 Outcome = tuple[Raw, Row | Rejected]
 """A row as it was read, and what became of it."""
+
+_Said = defaultdict[str, set[str]]
+"""What is there of a pair: by the name that a file has for an annotator, their first verdicts."""
 
 
 @dataclass(slots=True)
@@ -114,35 +118,59 @@ def _known(project: Project, rows: list[Row]) -> tuple[set[str], set[str]]:
 def _labels_to_add(
     project: Project, found: _Sorted, fresh: Mapping[int, Sequence[GivenLabel]]
 ) -> dict[int, list[GivenLabel]]:
-    """Labels for pairs that are known: new annotators' are added, the same again is nothing, another is rejected."""
+    """Labels for pairs that are known: new annotators' are added, the same again is nothing, another is rejected.
+
+    A label that somebody gave here is known by their name, as an export has it.
+    """
     pairs = bulk.matching(Pair, ("project", project.pk), "content_hash", list(found.added), "id", "response_a")
     known = {content: (key, first) for content, key, first in pairs}
-    there = _imported([key for key, _first in known.values()])
+    there = _said(project, found, [key for key, _first in known.values()])
     for key, labels in fresh.items():
-        there[key].update({label.annotator: label.choice for label in labels})
+        _add(there[key], labels)
     more: dict[int, list[GivenLabel]] = defaultdict(list)
     for content, brought in found.added.items():
         key, first = known[content]
         for row, raw in brought:
             labels = [label if row.response_a == first else label.mirrored() for label in row.labels]
-            against = [one for one in labels if there[key].get(one.annotator, one.choice) != one.choice]
-            if against:
-                reason = f"labels: {against[0].annotator} has labelled this pair before, and differently"
+            if reason := _against(there[key], labels):
                 found.rejected.append(Rejected(raw.number, reason, "labels", as_text(raw)))
                 found.duplicates -= 1
                 continue
             new = [one for one in labels if one.annotator not in there[key]]
-            there[key].update({one.annotator: one.choice for one in new})
+            _add(there[key], new)
             if new:
                 more[key].extend(new)
     return more
 
 
-def _imported(pairs: list[int]) -> dict[int, dict[str, str]]:
-    there: dict[int, dict[str, str]] = defaultdict(dict)
-    labels = Label.objects.filter(pair__in=pairs, source=Label.Source.IMPORT)
-    for key, annotator, choice in labels.values_list("pair_id", "external_annotator", "choice"):
-        there[key][annotator] = choice
+def _against(there: _Said, labels: Sequence[GivenLabel]) -> str:
+    """Why these labels cannot join those that are there; empty if they can."""
+    for one in labels:
+        if one.annotator in there and one.choice not in there[one.annotator]:
+            return f"labels: {one.annotator} has labelled this pair before, and differently"
+        if one.annotator == CONSENSUS and there and CONSENSUS not in there:
+            return "labels: this pair has labels by people already, and a consensus is not one more"
+    return ""
+
+
+def _add(there: _Said, labels: Sequence[GivenLabel]) -> None:
+    for one in labels:
+        there[one.annotator].add(one.choice)
+
+
+def _said(project: Project, found: _Sorted, pairs: list[int]) -> dict[int, _Said]:
+    """By pair: the imported labels, and those given here that stand."""
+    brought = (label for rows in found.added.values() for row, _raw in rows for label in row.labels)
+    marked = any(label.annotator.endswith(annotators.IMPORTED) for label in brought)
+    users = annotators.labelling_in(project) if marked else frozenset()
+    there: dict[int, _Said] = defaultdict(lambda: defaultdict(set))
+    labels = Label.objects.filter(Q(source=Label.Source.IMPORT) | Q(withdrawn=False), pair__in=pairs)
+    fields = ("pair_id", "source", "annotator__username", "external_annotator", "choice")
+    for key, source, user, external, choice in labels.values_list(*fields):
+        name = external if user is None else user
+        there[key][f"{name}{ADJUDICATION}" if source == Label.Source.ADJUDICATION else name].add(choice)
+        if user is None and users:
+            there[key][annotators.as_exported(name, users)].add(choice)
     return there
 
 

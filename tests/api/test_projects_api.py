@@ -6,9 +6,27 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Permission, User
 
-from labeling.models import AuditEvent, Deployment, Label, Pair, Project, TrainingRun
+from labeling.models import (
+    AuditEvent,
+    Consensus,
+    Deployment,
+    JudgingRequest,
+    Label,
+    Member,
+    Pair,
+    Project,
+    TrainingRun,
+)
+from labeling.services.consensus import refresh
 from tests.api.calling import Caller, caller, fields_of, problem_of
-from tests.factories import ClaimFactory, LabelFactory, PairFactory, ProjectFactory
+from tests.factories import (
+    ClaimFactory,
+    DeploymentFactory,
+    JudgementFactory,
+    LabelFactory,
+    PairFactory,
+    ProjectFactory,
+)
 
 
 @pytest.fixture
@@ -123,6 +141,14 @@ def test_annotators_look_and_change_nothing(bob: User, project: Project) -> None
     problem_of(api.delete("/projects/stories"), 403)
 
 
+def test_annotators_are_not_told_by_which_settings_they_are_measured(bob: User, dora: User, project: Project) -> None:
+    Project.objects.update(gold_every=7, least_seconds=3)
+    told = caller(dora).get("/projects/stories").json()["settings"]
+    secret = {"gold_every": 7, "least_seconds": 3, "routing": "audit", "holdout_share": 0.3, "audit_share": 0.0}
+    assert {name: told[name] for name in secret} == secret
+    assert caller(bob).get("/projects/stories").json()["settings"] == told | dict.fromkeys(secret)
+
+
 def test_a_project_is_deleted_with_what_came_from_files(api: Caller, champion: Deployment) -> None:
     LabelFactory.create(pair=PairFactory.create(project=champion.project))
     answer = api.delete("/projects/stories")
@@ -165,3 +191,52 @@ def test_what_people_have_labelled_is_not_deleted(api: Caller, bob: User, projec
     found = problem_of(api.delete("/projects/stories"), 409)
     assert "labels here (1)" in found["detail"]
     assert Label.objects.exists()
+
+
+def test_the_list_says_of_each_project_how_far_it_is(api: Caller, champion: Deployment, bob: User) -> None:
+    project, judge = champion.project, champion.judge
+    empty, other = ProjectFactory.create(), ProjectFactory.create()
+    for each in (empty, other):
+        Member.objects.create(project=each, user=bob, role=Member.Role.ADJUDICATOR)
+    shadow = DeploymentFactory.create(project=project, state="shadow")
+    DeploymentFactory.create(project=other, judge=judge)
+    pairs = PairFactory.create_batch(3, project=project)
+    for pair in (*pairs, PairFactory.create(project=other)):
+        JudgementFactory.create(pair=pair, judge=judge)
+        JudgementFactory.create(pair=pair, judge=judge, method="cot")
+        JudgementFactory.create(pair=pair, judge=shadow.judge)
+    for pair, state in zip(pairs, ("waiting", "leased", "failed"), strict=True):
+        JudgingRequest.objects.create(pair=pair, judge=judge, method="score", state=state, priority=20)
+    JudgingRequest.objects.create(pair=pairs[0], judge=shadow.judge, method="score", priority=20)
+    for pair in pairs[:2]:
+        refresh(LabelFactory.create(pair=pair).pair)
+    LabelFactory.create(pair=pairs[1])
+    LabelFactory.create(pair=pairs[2], withdrawn=True)
+    Consensus.objects.create(pair=pairs[2], choice="a", confidence=0.9, method="judge", judge=judge, labels=0)
+    found = {row.pop("slug"): row for row in caller(bob).get("/projects").json()}
+    nothing = {"pairs": 0, "labelled": 0, "labels": 0, "judge": "", "judge_trusted": False, "judged": 0, "waiting": 0}
+    name = project.name
+    assert found == {
+        "stories": {
+            "name": name, "role": "annotator", "pairs": 3, "labelled": 2, "labels": 3, "judge": judge.name,
+            "judge_trusted": True, "judged": 3, "waiting": 2,
+        },
+        empty.slug: {"name": name, "role": "adjudicator", **nothing},
+        other.slug: {
+            "name": name, "role": "adjudicator", **nothing, "pairs": 1, "judge": judge.name, "judged": 1,
+        },
+    }  # fmt: skip
+    alone = api.get("/projects/stories").json()
+    assert {**found["stories"], "role": "manager"} == {field: alone[field] for field in found["stories"]}
+
+
+@pytest.mark.parametrize("more", [0, 4])
+def test_the_list_takes_as_many_queries_for_many_projects(
+    api: Caller, alice: User, champion: Deployment, more: int, django_assert_max_num_queries: Any
+) -> None:
+    for _ in range(more):
+        project = DeploymentFactory.create().project
+        Member.objects.create(project=project, user=alice, role=Member.Role.ANNOTATOR)
+        LabelFactory.create(pair=PairFactory.create(project=project))
+    with django_assert_max_num_queries(10):
+        assert len(api.get("/projects").json()) == 1 + more

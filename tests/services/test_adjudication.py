@@ -325,3 +325,44 @@ def test_only_the_last_settlement_can_be_taken_back(split: Pair, dora: User, ann
     flags.send_back(split, by=dora, reason="")
     with pytest.raises(NotSettled):
         flags.reopen(split, by=dora)
+
+
+@pytest.mark.parametrize(("second", "method"), [("b", "adjudicated"), ("ambiguous", "ambiguous")])
+def test_a_later_decision_takes_the_place_of_the_settlement(
+    split: Pair, dora: User, alice: User, bob: User, second: str, method: str
+) -> None:
+    first = flags.settle(split, by=dora, choice="a", reason="")
+    flags.report(Claim.objects.get(annotator=bob), comment="not A")
+    flags.decide(split, by=alice, choice=second, reason="")
+    standing = Label.objects.filter(source="adjudication", withdrawn=False).values_list("choice", flat=True)
+    assert list(standing) == (["b"] if second == "b" else [])
+    assert Consensus.objects.get().method == method
+    assert LabelRevision.objects.values_list("label", "kind", "by").get() == (first.pk, "undo", alice.pk)
+
+
+def test_with_the_last_settlement_those_before_it_are_open_again(
+    split: Pair, dora: User, bob: User, alice: User
+) -> None:
+    flags.settle(split, by=dora, choice="a", reason="")
+    for comment in ("not A", "still not A"):
+        flags.report(Claim.objects.get(annotator=bob), comment=comment)
+        flags.settle(split, by=dora, choice="a", reason=comment)
+    flags.reopen(split, by=dora)
+    opened = Flag.objects.filter(state="open")
+    assert [(flag.kind, flag.detail.get("comment")) for flag in opened] == [
+        (Kind.REPORTED, "still not A"),
+        (Kind.ANNOTATORS_SPLIT, None),
+    ]
+    assert Flag.objects.count() == 3, "none is raised anew"
+    assert not Label.objects.filter(source="adjudication", withdrawn=False).exists()
+
+
+def test_what_was_settled_before_a_pair_was_sent_back_stays_so(split: Pair, dora: User, bob: User, annie: User) -> None:
+    for decision in ("a", "send_back"):
+        flags.report(Claim.objects.get(annotator=bob), comment=decision)
+        flags.decide(split, by=dora, choice=decision, reason="")
+    labelled_by(split, annie, "left")
+    flags.refresh(Pair.objects.get())
+    flags.settle(split, by=dora, choice="a", reason="")
+    flags.reopen(split, by=dora)
+    assert open_kinds(split) == {Kind.ANNOTATORS_SPLIT}

@@ -329,3 +329,18 @@ def test_the_command_prints_what_happened(project: Project, tmp_path: Path, caps
         call_command("import_pairs", "nowhere", str(path))
     with pytest.raises(CommandError, match="No such file"):
         call_command("import_pairs", project.slug, str(tmp_path / "absent"))
+
+
+def test_a_dry_run_of_the_command_leaves_no_project_behind(
+    db: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps(PAIR) + "\n")
+    for source in (path, tmp_path):
+        call_command("import_pairs", "new", str(source), "--create", "--dry-run")
+        assert "1 pairs would be imported" in capsys.readouterr().out
+        assert not Project.objects.exists()
+    call_command("import_pairs", "new", str(path), "--create")
+    call_command("import_pairs", "new", str(path), "--create", "--dry-run")
+    assert "1 duplicates" in capsys.readouterr().out
+    assert Project.objects.get().pairs.count() == 1

@@ -40,7 +40,7 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, project: str, file: Path, create: bool, **options: Any) -> None:
         plan = Plan(options["layout"], _mapping(options["column"]))
-        found = _project(project, create=create)
+        found = _project(project, create=create, keep=not options["dry_run"])
         try:
             if options["dry_run"]:
                 self._told(_tried(found, file, options["split"], plan))
@@ -71,9 +71,12 @@ def _counts(batch: ImportBatch, word: str) -> str:
     )
 
 
-def _project(slug: str, *, create: bool) -> Project:
-    if create:
+def _project(slug: str, *, create: bool, keep: bool) -> Project:
+    """The project of this slug; a new one is stored only if it is to be kept."""
+    if create and keep:
         return Project.objects.get_or_create(slug=slug, defaults={"name": slug})[0]
+    if create:
+        return Project.objects.filter(slug=slug).first() or Project(slug=slug, name=slug)
     try:
         return Project.objects.get(slug=slug)
     except Project.DoesNotExist:

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,8 @@ from django.db.models.functions import Cast, Coalesce, NullIf
 
 from genrm_engine.evaluation import calibration
 from labeling.models import Consensus, Deployment, Judgement, Label, LabelRevision, Pair, Project, Rationale
-from labeling.services import trust
+from labeling.models.judges import WITH_VERDICT
+from labeling.services import annotators, trust
 from labeling.services.exports.asked import Asked
 from labeling.services.exports.fields import PROVENANCE, Field, Row, provenance
 from labeling.services.exports.reading import chunks
@@ -104,7 +106,7 @@ class Read:
 def read(project: Project, asked: Asked, deployment: Deployment | None, *, since: datetime | None) -> Read:
     """The rows that were asked for, in the order of their pairs; ``since``: those that came or changed from then on."""
     if asked.source == "human":
-        return Read(HUMAN, chunks(human(project, asked, since)))
+        return Read(HUMAN, _human(project, asked, since))
     if asked.source == "consensus":
         return Read(CONSENSUS, _consensus(project, asked, since))
     if asked.source == "hybrid":
@@ -129,6 +131,7 @@ def _has(source: str, deployment: Deployment | None) -> Q:
         return Q(labels if source == "human" else agreed)
     said = Exists(
         Judgement.objects.filter(
+            WITH_VERDICT,
             pair=OuterRef("pk"),
             judge=deployment.judge_id if deployment else None,
             method=deployment.counts if deployment else "",
@@ -184,6 +187,18 @@ def human(project: Project, asked: Asked, since: datetime | None) -> Any:
     )
 
 
+def _human(project: Project, asked: Asked, since: datetime | None) -> Iterator[list[Row]]:
+    """People's labels; an imported name that is also a user's who labelled here is marked, so that it stays another."""
+    users = annotators.labelling_in(project)
+    named = cache(partial(annotators.as_exported, users=users))
+    by, origin, imported = PROVENANCE, PROVENANCE + 1, Label.Source.IMPORT.value
+    for chunk in chunks(human(project, asked, since)):
+        for place, row in enumerate(chunk) if users else ():
+            if row[origin] == imported and named(row[by]) != row[by]:
+                chunk[place] = (*row[:by], named(row[by]), *row[by + 1 :])
+        yield chunk
+
+
 def _consensus(project: Project, asked: Asked, since: datetime | None) -> Iterator[list[Row]]:
     found = Consensus.objects.filter(pair__project=project)
     if asked.min_confidence is not None:
@@ -207,8 +222,13 @@ def _consensus(project: Project, asked: Asked, since: datetime | None) -> Iterat
 
 
 def _judge(project: Project, asked: Asked, deployment: Deployment, since: datetime | None) -> Iterator[list[Row]]:
-    """The version's judgements by the method that counts; hold-out pairs too, and each says which part it is of."""
-    made = Judgement.objects.filter(pair__project=project, judge=deployment.judge_id, method=deployment.counts)
+    """The version's judgements by the method that counts; hold-out pairs too, and each says which part it is of.
+
+    Where no verdict could be read there is no label.
+    """
+    made = Judgement.objects.filter(
+        WITH_VERDICT, pair__project=project, judge=deployment.judge_id, method=deployment.counts
+    )
     if since is not None:
         made = made.filter(created_at__gte=since)
     rows = made.order_by("pair_id").values_list(
@@ -265,7 +285,8 @@ def _hybrid(
     by_people = Q(consensus__isnull=False) & ~Q(consensus__method=Method.JUDGE)
     standing = Label.objects.filter(pair=OuterRef("pk"), withdrawn=False)
     left_alone = Q(part=Pair.Part.TRAIN, audit=False, ambiguous=False, extra_labels=0) & ~Q(Exists(standing))
-    counted, alone = by_people, ~by_people & Q(said__isnull=False) & left_alone
+    with_verdict = Q(said__unparsed=0) | Q(said__unparsed__lt=F("said__samples"))
+    counted, alone = by_people, ~by_people & with_verdict & left_alone
     if asked.profile == "strict":
         counted &= ~Q(consensus__method=Method.AMBIGUOUS)
     if since is not None:
