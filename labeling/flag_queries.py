@@ -8,15 +8,15 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
+from django.contrib.auth.models import User
 from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet, Subquery
 
 from labeling.diffs import Diff, diff
 from labeling.models import Claim, Consensus, Deployment, Flag, Judgement, Label, Pair, Project, Rationale
+from labeling.models.judges import WITH_VERDICT
 from labeling.services import judging, trust
 
 SHORT = {"a": "A", "b": "B", "tie": "tie", "both_bad": "both bad"}
-BY_JUDGE = (Flag.Kind.JUDGE_DISAGREES, Flag.Kind.ORDER_FLIP, Flag.Kind.LOW_MARGIN)
-"""Flags that say what the judge thinks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +92,10 @@ class Row:
     value: float
     since: datetime
 
-    @property
-    def tells(self) -> bool:
-        """Whether the row says what the judge thinks of the pair."""
-        return bool(self.judge) or any(reason.flag.kind in BY_JUDGE for reason in self.reasons)
+    def tells(self, reader: User) -> bool:
+        """Whether the row says what the judge or somebody else thinks of the pair, or its known answer."""
+        told = any(tells(reason.flag, reader) for reason in self.reasons)
+        return bool(self.judge) or told or _by_others(self.people, reader)
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,12 @@ class Dossier:
     consensus: Consensus | None
     diff: Diff
 
+    def tells(self, reader: User) -> bool:
+        """Whether it says what the judge or somebody else thinks of the pair, or its known answer."""
+        told = any(tells(reason.flag, reader) for reason in self.reasons)
+        by_judge = self.consensus is not None and self.consensus.method == Consensus.Method.JUDGE
+        return self.judgement is not None or by_judge or told or _by_others(self.labels, reader)
+
     @property
     def is_open(self) -> bool:
         """Whether there is anything to settle."""
@@ -128,9 +134,14 @@ class Dossier:
     @property
     def confidence(self) -> float | None:
         """Of the judge's winner, after calibration."""
-        if self.judgement is None or self.calibrated is None:
+        if self.judgement is None or self.calibrated is None or not self.judgement.winner:
             return None
         return self.calibrated if self.judgement.winner == "a" else 1 - self.calibrated
+
+
+def tells(flag: Flag, reader: User) -> bool:
+    """Whether the flag says what the judge or others think of its pair, or the known answer: all but an open report."""
+    return flag.kind != Flag.Kind.REPORTED or (bool(flag.resolution) and flag.resolved_by_id != reader.pk)
 
 
 def open_flags_for(project: Project) -> QuerySet[Flag]:
@@ -263,6 +274,10 @@ def pair_dossier(pair: Pair) -> Dossier:
     )
 
 
+def _by_others(labels: Iterable[Label], reader: User) -> bool:
+    return any(label.annotator_id != reader.pk for label in labels)
+
+
 def _matching(pairs: QuerySet[Pair], wanted: Wanted) -> QuerySet[Pair]:
     if wanted.source:
         pairs = pairs.filter(meta__source=wanted.source)
@@ -286,7 +301,7 @@ def _holds(text: str) -> Q:
 
 def _said(champion: Deployment, ids: list[int]) -> dict[int, tuple[str, float]]:
     """By pair: the judge's winner, and its calibrated confidence in it."""
-    judged = Judgement.objects.filter(pair__in=ids, judge=champion.judge_id, method=champion.counts)
+    judged = Judgement.objects.filter(WITH_VERDICT, pair__in=ids, judge=champion.judge_id, method=champion.counts)
     sure = ((one, trust.calibrated(champion, one.p_a)) for one in judged)
     return {one.pair_id: (one.winner, p if one.winner == "a" else 1 - p) for one, p in sure}
 

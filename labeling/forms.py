@@ -7,6 +7,7 @@ from django import forms
 from django.http import QueryDict
 
 from labeling.models import Project
+from labeling.readers.jsons import BadJson, parse_value
 from labeling.services.labels import Given
 
 COMMENT_LIMIT = 5000
@@ -66,7 +67,7 @@ class CommitForm(forms.Form):
 
     verdict = forms.CharField(max_length=20, error_messages={"required": "Choose a verdict."})
     comment = forms.CharField(max_length=COMMENT_LIMIT, required=False)
-    highlights = forms.JSONField(required=False)
+    highlights = forms.CharField(required=False)
     seconds = forms.FloatField(required=False, min_value=0, max_value=7 * 86400)
     idempotency_key = forms.CharField(max_length=64, required=False)
 
@@ -92,7 +93,11 @@ class CommitForm(forms.Form):
 
     def clean_highlights(self) -> list[dict[str, object]]:
         """Passages as the browser marked them. Raises ValidationError where one is not a passage."""
-        found = self.cleaned_data["highlights"] or []
+        text = self.cleaned_data["highlights"]
+        try:
+            found = parse_value(text) or [] if text else []
+        except BadJson:
+            raise forms.ValidationError("highlights: this is no valid JSON.") from None
         if not isinstance(found, list) or len(found) > MOST_HIGHLIGHTS or not all(map(_is_passage, found)):
             raise forms.ValidationError(
                 f"highlights: give at most {MOST_HIGHLIGHTS} passages of the two responses, "

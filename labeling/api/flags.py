@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any, Literal
 
+from django.contrib.auth.models import User
 from django.http import HttpRequest
 from ninja import Field, Router, Schema
 from pydantic import ConfigDict
@@ -11,8 +12,9 @@ from labeling import access
 from labeling.api.auth import user_of
 from labeling.api.fields import Comment, Key, Sent
 from labeling.api.paging import AT_ONCE, Cursor, Limit, Page, page_of
-from labeling.models import ApiToken, Flag, Member
-from labeling.services import flags
+from labeling.flag_queries import tells
+from labeling.models import ApiToken, Flag, Member, Project
+from labeling.services import claims, flags
 
 router = Router(tags=["flags"])
 
@@ -55,12 +57,20 @@ def list_flags(
     state: Literal["open", "settled", "sent_back", "obsolete"] = "open",
     kind: Kind | None = None,
 ) -> dict[str, Any]:
-    """The project's flags, oldest first, for adjudicators and managers; the open ones unless another state is named."""
-    project = access.project_for(user_of(request), slug, role=Adjudicator)
+    """The project's flags, oldest first, for adjudicators and managers; the open ones unless another state is named.
+
+    The token's owner is never asked about these pairs afterwards, but for those that were only reported.
+    """
+    user = user_of(request)
+    project = access.project_for(user, slug, role=Adjudicator)
     found = Flag.objects.select_related("pair", "judge", "resolved_by").filter(pair__project=project, state=state)
     if kind is not None:
         found = found.filter(kind=kind)
-    return page_of(request, found, cursor=cursor, limit=limit, show=_shown)
+
+    def told(page: list[Flag]) -> None:
+        _keep_away(page, project=project, reader=user)
+
+    return page_of(request, found, cursor=cursor, limit=limit, show=_shown, told=told)
 
 
 @router.post("/projects/{slug:slug}/flags", response=list[FlagOut])
@@ -71,8 +81,14 @@ def settle_flags(request: HttpRequest, slug: str, body: Decision) -> list[dict[s
     pair = access.pair_for(user, slug, body.pair)
     before = set(Flag.objects.filter(pair=pair, state=Flag.State.OPEN).values_list("pk", flat=True))
     flags.decide(pair, by=user, choice=body.choice, reason=body.reason.strip())
-    settled = Flag.objects.select_related("pair", "judge", "resolved_by").filter(pk__in=before)
-    return [_shown(flag) for flag in settled.order_by("pk")]
+    settled = list(Flag.objects.select_related("pair", "judge", "resolved_by").filter(pk__in=before).order_by("pk"))
+    _keep_away(settled, project=pair.project, reader=user)
+    return [_shown(flag) for flag in settled]
+
+
+def _keep_away(shown: list[Flag], *, project: Project, reader: User) -> None:
+    pairs = {flag.pair_id: flag.pair for flag in shown if tells(flag, reader)}
+    claims.keep_away(pairs.values(), project=project, annotator=reader)
 
 
 def _shown(flag: Flag) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from labeling import access
 from labeling.api.auth import user_of
 from labeling.api.paging import AT_ONCE, Cursor, Limit, Page, page_of
 from labeling.models import Deployment, Judgement, Member
-from labeling.services import exports, trust
+from labeling.services import claims, exports, trust
 from labeling.services.judging import champion_of
 
 router = Router(tags=["judge"])
@@ -66,9 +66,11 @@ def list_judgements(
 ) -> dict[str, Any]:
     """The judgements of the champion, or of the version that is named, for adjudicators and managers.
 
-    422 where the project has no such version.
+    The token's owner is never asked about these pairs afterwards: that label would not be blind. 422 where the project
+    has no such version.
     """
-    project = access.project_for(user_of(request), slug, role=Member.Role.ADJUDICATOR)
+    user = user_of(request)
+    project = access.project_for(user, slug, role=Member.Role.ADJUDICATOR)
     shown = exports.version_of(project, judge) if judge else champion_of(project)
     found = Judgement.objects.select_related("pair", "judge").filter(pair__project=project)
     found = found.filter(judge=shown.judge_id) if shown else found.none()
@@ -81,7 +83,11 @@ def list_judgements(
         assert shown is not None, "there is a judgement, so there is its judge"
         return _shown(judgement, shown, rationales=rationales)
 
-    return page_of(request, found, cursor=cursor, limit=limit, show=show)
+    def told(page: list[Judgement]) -> None:
+        pairs = {judgement.pair_id: judgement.pair for judgement in page}
+        claims.keep_away(pairs.values(), project=project, annotator=user)
+
+    return page_of(request, found, cursor=cursor, limit=limit, show=show, told=told)
 
 
 def _shown(judgement: Judgement, deployment: Deployment, *, rationales: bool) -> dict[str, Any]:

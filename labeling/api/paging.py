@@ -43,13 +43,21 @@ def place_of(cursor: str) -> int:
 
 
 def page_of(
-    request: HttpRequest, rows: QuerySet[Row], *, cursor: str | None, limit: int, show: Callable[[Row], Any]
+    request: HttpRequest,
+    rows: QuerySet[Row],
+    *,
+    cursor: str | None,
+    limit: int,
+    show: Callable[[Row], Any],
+    told: Callable[[list[Row]], None] | None = None,
 ) -> dict[str, Any]:
-    """The page of these rows, oldest first, that begins at the cursor."""
+    """The page of these rows, oldest first, that begins at the cursor; ``told`` hears which rows are on it."""
     if cursor is not None:
         rows = rows.filter(pk__gt=place_of(cursor))
     found = list(rows.order_by("pk")[: limit + 1])
     shown = found[:limit]
+    if told is not None:
+        told(shown)
     return {"items": [show(row) for row in shown], "next": _next(request, shown[-1]) if len(found) > limit else None}
 
 

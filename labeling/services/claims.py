@@ -17,6 +17,7 @@ from django.utils import timezone
 from labeling.compiled import Compiled, CompiledInsert, CompiledUpdate, Slot
 from labeling.errors import ClaimGone
 from labeling.models import Claim, Consensus, Label, Pair, Project
+from labeling.services import gold
 
 CANDIDATES = 4
 """How many open pairs are looked at in one go; whoever loses the first to somebody else goes on at random."""
@@ -99,10 +100,14 @@ def still_waiting(annotator: User, waiting: Collection[int]) -> list[int]:
 
 
 def skip(claim: Claim, *, reason: str = "") -> None:
-    """Give the slot back for others; the pair is not offered to this annotator again. Raises ClaimGone if labelled."""
+    """Give the slot back for others; the pair is not offered to this annotator again. Raises ClaimGone if labelled.
+
+    That they have seen the judge's verdict stays known, whatever reason they give.
+    """
     open_ones = Claim.objects.filter(pk=claim.pk, state__in=(Claim.State.LIVE, Claim.State.EXPIRED))
     now = timezone.now()  # when it was skipped, for an undo
-    if open_ones.update(state=Claim.State.SKIPPED, skip_reason=reason[:200], ahead=False, expires_at=now):
+    open_ones.exclude(skip_reason=SEEN).update(skip_reason=reason[:200])
+    if open_ones.update(state=Claim.State.SKIPPED, ahead=False, expires_at=now):
         return
     if not Claim.objects.filter(pk=claim.pk, state=Claim.State.SKIPPED).exists():
         raise ClaimGone("You have labelled this pair already; the label stands.")
@@ -113,7 +118,7 @@ SEEN = "saw what the judge and others say of it"
 
 
 def keep_away(pairs: Collection[Pair], *, project: Project, annotator: User) -> None:
-    """Never ask this person about the pairs: they have seen the judge's verdict, so their label would not be blind.
+    """Never ask this person about the pairs: they have seen what the judge or others say, so they are not blind.
 
     Nor about those that are closed: an adjudicator may send them back. A label that they send all the same (the pair
     was on their screen in another window) counts, as not blind; one that they gave before stays the blind one, whatever
@@ -248,10 +253,10 @@ def _count(rows: QuerySet[Claim] | QuerySet[Label]) -> Coalesce:
 
 def _candidates(project: Project, annotator: User) -> list[Pair]:
     """The next open pairs; a gold question first where one is due."""
-    if project.gold_every and _gold_is_due(project, annotator):
-        gold = _next_pairs(_GOLD, project, annotator)
-        if gold:
-            return gold
+    if gold.is_due(project, annotator):
+        known = _next_pairs(_GOLD, project, annotator)
+        if known:
+            return known
     if project.routing == Project.Routing.RANDOM:
         return _in_random_order(_ANY, project, annotator)
     for lane in _lanes(project):
@@ -305,14 +310,6 @@ _NEXT = {lane: Compiled(partial(_ask_for, lane)) for lane in (DRAWN, HELD_OUT, A
 def _first_then_any(pairs: list[Pair]) -> list[Pair]:
     """The first, then the others at random, so that those who come at once do not all want the same."""
     return pairs[:1] + random.sample(pairs[1:], len(pairs[1:]))
-
-
-def _gold_is_due(project: Project, annotator: User) -> bool:
-    """Whether none of the annotator's last ``gold_every - 1`` pairs was a gold question."""
-    assert project.gold_every is not None
-    last = Claim.objects.filter(annotator=annotator, pair__project=project).order_by("-pk")
-    recent = list(last.values_list("pair__gold", flat=True)[: project.gold_every - 1])
-    return len(recent) == project.gold_every - 1 and not any(recent)
 
 
 def _extend(claim: Claim) -> bool:

@@ -20,6 +20,7 @@ from labeling.services.claims import SEEN, close_if_settled, expiry, finish, tak
 Shown = Literal["left", "right", "tie", "both_bad"]
 
 UNDO_WITHIN = timedelta(days=1)
+NOT_SHOWN = "The judge's verdict has not been shown for this pair."
 
 _TO_STORED = {"left": "a", "right": "b", "tie": "tie", "both_bad": "both_bad"}
 _MIRROR = {"a": "b", "b": "a"}
@@ -212,7 +213,7 @@ def _label_that_stands(claim: Claim) -> Label:
 @transaction.atomic
 def _after_reveal(label: Label, kind: LabelRevision.Kind, stored: str) -> Label:
     if label.revealed_at is None:
-        raise LabelingError("The judge's verdict has not been shown for this pair.")
+        raise LabelingError(NOT_SHOWN)
     if label.withdrawn:
         raise LabelingError("This label was undone.")
     _revision(label, kind, after=stored, by=_annotator(label))

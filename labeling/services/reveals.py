@@ -12,7 +12,7 @@ from labeling.services.labels import Shown, to_shown
 
 @dataclass(frozen=True)
 class Reveal:
-    """The judge's verdict in the order in which the annotator saw the pair."""
+    """The judge's verdict in the order in which the annotator saw the pair; shown and empty: none could be read."""
 
     state: Literal["hidden", "waiting", "shown"]
     reason: str = ""
@@ -64,12 +64,16 @@ def reveal(label: Label) -> Reveal:
 
 def expected(label: Label) -> bool:
     """Whether something of the judge will be shown after this label; asks no table."""
-    return expected_of(label.pair, label.pair.project)
+    return promised(label.pair.project) and not label.pair.unrevealed
 
 
-def expected_of(pair: Pair, project: Project) -> bool:
-    """Whether the project shows the judge after a commit on this pair, as far as its policy says."""
-    return project.reveal == Project.Reveal.AFTER and not pair.unrevealed
+def promised(project: Project) -> bool:
+    """Whether the project's policy shows the judge after a commit.
+
+    The page of a pair goes by this alone: by what it says before the verdict no pair that measures the judge is told
+    from the others.
+    """
+    return project.reveal == Project.Reveal.AFTER
 
 
 def before(claim: Claim) -> Reveal | None:
@@ -101,11 +105,11 @@ def _judged(pair: Pair, champion: Deployment, *, swapped: bool, label: Label | N
     p_a = trust.calibrated(champion, counted.p_a) if counts else counted.p_a
     return Reveal(
         "shown",
-        choice=to_shown(counted.winner, swapped=swapped),
+        choice=to_shown(counted.winner, swapped=swapped) if counted.winner else "",
         confidence=max(p_a, 1 - p_a),
         p_left=1 - p_a if swapped else p_a,
         consistent=counted.consistent,
-        agrees=counted.winner == label.final_choice if label is not None and label.final_choice in ("a", "b") else None,
+        agrees=_agrees(counted, label),
         rationale=rationale,
         rationale_note=note,
         rationale_waiting="cot" not in made and "cot" in judging.methods_of(pair.project, champion),
@@ -115,13 +119,20 @@ def _judged(pair: Pair, champion: Deployment, *, swapped: bool, label: Label | N
     )
 
 
+def _agrees(counted: Judgement, label: Label | None) -> bool | None:
+    """None where one of the two names no response."""
+    if label is None or label.final_choice not in ("a", "b") or not counted.winner:
+        return None
+    return bool(counted.winner == label.final_choice)
+
+
 def _rationale(cot: Judgement | None, counted: Judgement, *, swapped: bool) -> tuple[str, str]:
     """A rationale whose verdict was counted: the surest one for the shown winner, else the surest, and says so.
 
     The judge calls the responses A and B in the order in which it read them, which need not be the annotator's: the
     note says which is which.
     """
-    if cot is None:
+    if cot is None or not counted.winner:
         return "", ""
     counted_chains = [chain for chain in cot.rationales.all() if chain.verdict]
     agreeing = [chain for chain in counted_chains if chain.verdict == counted.winner]

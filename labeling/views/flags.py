@@ -91,7 +91,7 @@ def dossier(request: LabelerRequest, slug: str, pair_id: int) -> HttpResponse:
             messages.success(request, f"{SAID.get(choice, 'Settled')}: {pair}.")
             return redirect(_next(pair, wanted, place))
     known = flag_queries.pair_dossier(pair)
-    if known.judgement is not None:
+    if known.tells(request.user):
         claims.keep_away([pair], project=pair.project, annotator=request.user)
     context = {
         "project": pair.project,
@@ -131,7 +131,7 @@ def _queue(
     trusted = champion is not None and champion.trusted
     found = Paginator(flag_queries.queue_for(project, wanted), PER_PAGE).get_page(request.GET.get("page"))
     rows = flag_queries.rows_for(found.object_list, champion)
-    told = [row.pair for row in rows if row.tells]
+    told = [row.pair for row in rows if row.tells(request.user)]
     claims.keep_away(told, project=project, annotator=request.user)
     context = _counts(project, wanted) | {
         "page": found,

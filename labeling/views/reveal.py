@@ -42,7 +42,10 @@ def revise(request: LabelerRequest, label_id: int) -> HttpResponse:
     label = access.label_for(request.user, label_id)
     form = ReviseForm(request.POST)
     if not form.is_valid():
-        return stage.show_reveal(request, label, reveals.reveal(label), status=422)
+        shown = reveals.reveal(label)
+        if shown.state != "shown":
+            return stage.refused(request, label.pair.project, LabelingError(labels.NOT_SHOWN))
+        return stage.show_reveal(request, label, shown, status=422)
     try:
         labels.revise(label, **form.cleaned_data)
     except LabelingError as error:

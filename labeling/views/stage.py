@@ -188,7 +188,7 @@ def _claim_context(request: LabelerRequest, claim: Claim, form: CommitForm | Non
         "highlights": given.get("highlights", ""),
         "key": uuid4().hex,
         "before": reveals.before(claim),
-        "reveals": reveals.expected_of(claim.pair, project),
+        "reveals": reveals.promised(project),
         "lease": seconds_left(claim),
         "keys": keys_of(request.user),
     }

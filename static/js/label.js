@@ -222,8 +222,9 @@ outbox.connect({
     if (entry.then === "commit") drafts.forget(entry.claim);
     if (answer.next) keepReady(answer.next);
     if (entry.then === "commit" && answer.notice) status.textContent = answer.notice; // another verdict stands
-    const looksOn = current().dataset.stage === `committed-${entry.claim}`;
-    if (answer.reveal && looksOn) showReveal(answer.reveal);
+    const looksOn = entry.then === "commit" && current().dataset.stage === `committed-${entry.claim}`;
+    if (looksOn && answer.reveal) showReveal(answer.reveal);
+    else if (looksOn) advance(); // which pairs measure the judge is not known before
     goOn();
   },
   back: goOn,

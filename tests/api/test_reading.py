@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from labeling.models import Consensus, Deployment, Flag, Label, Rationale
+from labeling.models import Claim, Consensus, Deployment, Flag, Label, Rationale
+from labeling.services.claims import SEEN, next_claim
+from labeling.services.labels import commit_label
 from tests.api.calling import caller, fields_of, problem_of
-from tests.factories import JudgementFactory, LabelFactory, PairFactory
+from tests.factories import ClaimFactory, JudgementFactory, LabelFactory, PairFactory
 
 READS = ["/projects/stories/judgements", "/projects/stories/flags", "/projects/stories/stats"]
 
@@ -48,8 +50,37 @@ def test_a_page_of_judgements_needs_few_queries(
     for pair in PairFactory.create_batch(20, project=champion.project):
         JudgementFactory.create(pair=pair, judge=champion.judge)
     api = caller(dora)
-    with django_assert_max_num_queries(8):
+    with django_assert_max_num_queries(10):
         assert len(api.get("/projects/stories/judgements?rationales=true").json()["items"]) == 20
+
+
+@pytest.mark.parametrize("part", ["", "gate"])
+def test_who_has_read_a_judgement_is_not_asked_about_its_pair(
+    dora: User, bob: User, champion: Deployment, part: str
+) -> None:
+    pairs = PairFactory.create_batch(2, project=champion.project, part=part)
+    for pair in pairs:
+        for method in ("score", "cot"):
+            JudgementFactory.create(pair=pair, judge=champion.judge, method=method)
+    held = ClaimFactory.create(pair=pairs[0], annotator=dora)
+    caller(dora).get("/projects/stories/judgements?limit=2")
+    held.refresh_from_db()
+    assert commit_label(held, choice="left").blind is False
+    other = next_claim(champion.project, annotator=dora)
+    assert other is not None, "the other pair was not on the page"
+    caller(dora).get("/projects/stories/judgements")
+    assert set(Claim.objects.filter(annotator=dora).values_list("skip_reason", flat=True)) == {SEEN}
+    assert next_claim(champion.project, annotator=bob) is not None
+
+
+@pytest.mark.parametrize(("kind", "asked"), [("judge_disagrees", False), ("gold_missed", False), ("reported", True)])
+def test_who_has_read_what_a_flag_tells_is_not_asked_about_its_pair(
+    dora: User, champion: Deployment, kind: str, asked: bool
+) -> None:
+    pair = PairFactory.create(project=champion.project)
+    Flag.objects.create(pair=pair, kind=kind, detail={"gold": "b", "judge": "b"})
+    caller(dora).get("/projects/stories/flags")
+    assert (next_claim(champion.project, annotator=dora) is not None) is asked
 
 
 @pytest.fixture

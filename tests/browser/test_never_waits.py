@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from playwright.sync_api import Browser, Page, Route, expect
 
-from labeling.models import Claim, Label, Project
+from labeling.models import Claim, Label, Pair, Project
 from labeling.services.imports import import_file
 from tests import factories
 from tests.browser.conftest import OpenAs
@@ -91,6 +91,32 @@ def test_the_verdict_and_the_way_on_never_wait_for_the_judge(slow: Callable[[], 
         held[answering].continue_()
     expect(page.locator("#saved")).to_have_text("All saved")
     assert Label.objects.count() == 2
+
+
+def test_a_pair_that_measures_the_judge_goes_on_by_itself(slow: Callable[[], Page], champion: object) -> None:
+    """Once the server has its verdict; until then it looks like any other, and whoever went on is not moved again."""
+    Pair.objects.update(part=Pair.Part.GATE)
+    page = slow()
+    claim = page.locator("#stage").get_attribute("data-claim")
+    page.keyboard.press("1")
+    page.wait_for_function("was => document.getElementById('stage').dataset.claim !== was", arg=claim)
+    expect(page.locator("#saved")).to_have_text("All saved")
+    page.wait_for_timeout(GUARD_MS)
+    held: list[Route] = []
+    page.route("**/claims/*/label/", lambda route: held.append(route))
+    page.keyboard.press("2")
+    expect(page.locator("#reveal")).to_contain_text("Your verdict: Right better")
+    page.wait_for_timeout(GUARD_MS)
+    claim = page.locator("#stage").get_attribute("data-claim")
+    page.keyboard.press("Enter")
+    page.wait_for_function("was => document.getElementById('stage').dataset.claim !== was", arg=claim)
+    following = page.locator("#stage").get_attribute("data-claim")
+    while not held:
+        page.wait_for_timeout(50)
+    held[0].continue_()
+    expect(page.locator("#saved")).to_have_text("All saved")
+    assert page.locator("#stage").get_attribute("data-claim") == following
+    assert list(Label.objects.values_list("revealed_at", flat=True)) == [None, None]
 
 
 def test_the_screen_is_light(chromium: Browser, server: Server, as_bob: Client, project: Project) -> None:

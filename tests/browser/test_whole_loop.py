@@ -89,7 +89,10 @@ def label_by_keyboard(page: Page, keys: str) -> int:
     """Label pair after pair; where the judge is shown or awaited, Enter goes on. Returns how many were not revealed."""
     straight_on = 0
     for key in keys:
-        if press(page, key).startswith(("committed-", "label-")):
+        press(page, key)
+        page.wait_for_selector("#stage:not([data-stage^='committed-'])")  # only the receipt says whether it measures
+        page.wait_for_timeout(GUARD_MS)
+        if (page.locator("#stage").get_attribute("data-stage") or "").startswith("label-"):
             press(page, "Enter")
         else:
             straight_on += 1

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from labeling import queries
 from labeling.errors import ClaimGone
-from labeling.models import Claim, Label, Pair, Project
+from labeling.models import Claim, Flag, Label, Pair, Project
 from labeling.services import claims
 from labeling.services.imports import import_file
 from labeling.services.labels import commit_label, undo
@@ -127,6 +127,20 @@ def test_a_blind_label_stays_the_first_one_of_whoever_saw_the_verdict_since(proj
     assert (label.blind, label.choice, label.final_choice) == (True, first.choice, "tie")
 
 
+def test_a_skip_does_not_make_an_informed_verdict_blind(project: Project, bob: User) -> None:
+    """Labelled blind, the judge's verdict read, undone, skipped, the skip undone, labelled again."""
+    claim = ClaimFactory.create(pair__project=project, annotator=bob)
+    commit_label(claim, choice="left")
+    first = Label.objects.get()
+    claims.keep_away([claim.pair], project=project, annotator=bob)
+    claims.skip(undo(project, annotator=bob), reason="odd")
+    claim.refresh_from_db()
+    assert (claim.state, claim.skip_reason) == ("skipped", claims.SEEN)
+    commit_label(undo(project, annotator=bob), choice="tie")
+    label = Label.objects.get()
+    assert (label.blind, label.choice, label.final_choice) == (True, first.choice, "tie")
+
+
 def test_an_expired_lease_may_return_to_the_same_annotator(project: Project, bob: User) -> None:
     PairFactory.create(project=project)
     first = claims.next_claim(project, annotator=bob)
@@ -215,17 +229,38 @@ def test_a_reserve_is_given_back_but_never_what_is_on_the_screen(project: Projec
     assert taken.pair_id == waiting.pair_id
 
 
-def test_a_gold_question_comes_every_nth_time(bob: User) -> None:
+def golden_places(project: Project, annotator: User, windows: int) -> list[int]:
+    """Label so many windows; where the gold question of each comes, which must be one."""
+    every = project.gold_every
+    assert every is not None
+    places = []
+    for _ in range(windows):
+        window = []
+        for _ in range(every):
+            claim = claims.next_claim(project, annotator=annotator)
+            assert claim is not None
+            window.append(claim.pair.gold)
+            commit_label(claim, choice="left")
+        assert window.count("a") == 1
+        places.append(window.index("a"))
+    return places
+
+
+def test_of_every_n_pairs_one_is_a_gold_question_and_nobody_knows_which(bob: User) -> None:
     project = ProjectFactory.create(gold_every=3)
-    PairFactory.create_batch(6, project=project)
-    PairFactory.create_batch(3, project=project, gold="a", shuffle=2**30)
-    served = []
-    for _ in range(6):
-        claim = claims.next_claim(project, annotator=bob)
-        assert claim is not None
-        served.append(claim.pair.gold)
-        commit_label(claim, choice="left")
-    assert served == ["", "", "a", "", "", "a"]
+    PairFactory.create_batch(30, project=project)
+    PairFactory.create_batch(15, project=project, gold="a", shuffle=2**30)
+    assert len(set(golden_places(project, bob, 12))) > 1
+
+
+def test_pairs_seen_in_a_queue_are_no_turns_of_the_gold_questions(bob: User) -> None:
+    project = ProjectFactory.create(gold_every=4)
+    PairFactory.create_batch(20, project=project)
+    PairFactory.create_batch(6, project=project, gold="a", shuffle=2**30)
+    golden_places(project, bob, 1)
+    seen = [*PairFactory.create_batch(9, project=project), PairFactory.create(project=project, gold="a")]
+    claims.keep_away(seen, project=project, annotator=bob)
+    golden_places(project, bob, 3)
 
 
 def test_gold_questions_that_measure_the_judge_are_not_served_out_of_turn(bob: User) -> None:
@@ -273,6 +308,15 @@ def test_an_empty_queue_says_why(project: Project, bob: User, alice: User) -> No
     PairFactory.create(project=project)
     assert claims.next_claim(project, annotator=alice) is not None
     assert "1 pair is with others" in queries.empty_reason_for(project, bob)
+
+
+def test_an_empty_queue_tells_annotators_of_no_disagreement(project: Project, bob: User, dora: User) -> None:
+    """They could tell by it what the judge says of the pair that they have just labelled."""
+    pair = PairFactory.create(project=project, closed=True)
+    before = queries.empty_reason_for(project, bob)
+    Flag.objects.create(pair=pair, kind="judge_disagrees")
+    assert queries.empty_reason_for(project, bob) == before
+    assert "1 waits for an adjudicator." in queries.empty_reason_for(project, dora)
 
 
 def test_the_shown_order_is_drawn_per_claim(project: Project) -> None:

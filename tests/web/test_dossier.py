@@ -149,6 +149,31 @@ def test_whoever_has_seen_the_judge_here_is_not_asked_about_the_pair(
     assert (late.choice, late.blind) == ("a", False)
 
 
+@pytest.mark.parametrize("page", [URL, "/p/stories/pairs/{}/"])
+@pytest.mark.parametrize(
+    ("kind", "label", "asked"),
+    [
+        (Kind.REPORTED, "", True),
+        (Kind.REPORTED, "own", True),
+        (Kind.REPORTED, "another's", False),
+        (Kind.GOLD_MISSED, "", False),
+        (Kind.ANNOTATORS_SPLIT, "", False),
+    ],
+)
+def test_nor_whoever_has_seen_the_known_answer_or_what_others_say(
+    as_dora: Client, project: Project, dora: User, page: str, kind: str, label: str, asked: bool
+) -> None:
+    pair = flagged(project, kind, detail={"gold": "b", "choices": ["a"]})
+    claim = factories.ClaimFactory.create(pair=pair, annotator=dora, slots=2)
+    if label == "own":
+        labels.commit_label(claim, choice="left")
+    elif label:
+        factories.LabelFactory.create(pair=pair)
+    as_dora.get(page.format(pair.pk))
+    claim.refresh_from_db()
+    assert (claim.skip_reason == "") is asked
+
+
 def test_nor_about_a_closed_pair_that_is_sent_back(
     as_dora: Client, project: Project, champion: Deployment, dora: User, bob: User
 ) -> None:

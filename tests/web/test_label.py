@@ -88,6 +88,32 @@ def test_holdout_and_audit_pairs_reveal_nothing(
     assert Label.objects.get().revealed_at is None
 
 
+@pytest.mark.parametrize("policy", ["after", "never"])
+def test_no_page_says_before_the_verdict_which_pairs_measure_the_judge(
+    as_bob: Client, held: Claim, champion: Deployment, policy: str
+) -> None:
+    Project.objects.update(reveal=policy)
+    seen = set()
+    for fields in ({}, {"part": "gate"}, {"part": "test"}, {"audit": True}):
+        Pair.objects.filter(pk=held.pair_id).update(**{"part": "", "audit": False, **fields})
+        page = as_bob.get("/p/stories/label/").content.decode()
+        seen.add(re.sub(r"\w{32,}", "", page))  # tokens and keys
+    [page] = seen
+    assert ("data-committed" in page) is (policy == "after")
+
+
+@pytest.mark.parametrize(("fields", "status"), [({"part": "gate"}, 409), ({"audit": True}, 409), ({}, 422)])
+def test_a_revision_that_cannot_be_read_shows_no_made_up_judge(
+    as_bob: Client, held: Claim, champion: Deployment, htmx: Headers, fields: dict[str, object], status: int
+) -> None:
+    factories.JudgementFactory.create(pair=held.pair, judge=champion.judge)
+    Pair.objects.filter(pk=held.pair_id).update(**fields)
+    commit(as_bob, held, htmx)
+    answer = as_bob.post(reverse("labeling:label-revise", args=[Label.objects.get().pk]), {"choice": ""}, headers=htmx)
+    assert answer.status_code == status
+    assert ("% sure" in answer.content.decode()) is (status == 422)
+
+
 def test_the_judge_is_shown_after_the_commit_in_the_annotators_order(
     as_bob: Client, held: Claim, champion: Deployment, htmx: Headers
 ) -> None:

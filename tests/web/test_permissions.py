@@ -49,7 +49,7 @@ ROUTES: list[tuple[str, str, Args, int, int, int]] = [
     ("claim-report", "post", claim, 422, 404, 404),
     ("label-reveal", "get", label, 200, 404, 404),
     ("label-keep", "post", label, 409, 404, 404),
-    ("label-revise", "post", label, 422, 404, 404),
+    ("label-revise", "post", label, 409, 404, 404),
     ("flags", "get", slug, 403, 200, 200),
     ("agreement", "get", slug, 403, 200, 200),
     ("flags-decide", "post", slug, 403, 422, 422),

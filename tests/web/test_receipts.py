@@ -175,6 +175,7 @@ def test_commit_and_the_next_pair_take_ten_queries(
 
 CRITERIA = [{"name": "Facts", "about": "Is it right?"}, {"name": "Tone", "about": ""}]
 FACTS, TONE = criterion_field("Facts"), criterion_field("Tone")
+PASSAGE = '[{"side": "left", "start": 0, "end": %s, "quote": "%s"}]'
 
 
 def test_criteria_are_stored_in_stored_order(as_bob: Client, held: Claim) -> None:
@@ -201,6 +202,11 @@ def test_criteria_that_changed_while_the_pair_was_on_the_screen_keep_their_meani
         ({"highlights": True}, {"highlights": '[{"side": "up"}]'}, "passages"),
         ({"highlights": True}, {"highlights": "[1]"}, "passages"),
         ({"highlights": True}, {"highlights": "no json"}, "valid JSON"),
+        ({"highlights": True}, {"highlights": PASSAGE % ("1", r"\ud83d")}, "valid JSON"),
+        ({"highlights": True}, {"highlights": PASSAGE % ("1", r"\u0000")}, "valid JSON"),
+        ({"highlights": True}, {"highlights": PASSAGE % ("9" * 5000, "x")}, "valid JSON"),
+        ({"highlights": True}, {"highlights": "[" * 100_000}, "valid JSON"),
+        ({"highlights": True}, {"highlights": "[" * 100 + "]" * 100}, "valid JSON"),
     ],
 )
 def test_what_a_project_asks_for_is_checked(
