@@ -94,10 +94,8 @@ def test_from_nothing_to_ready_and_again(tmp_path: Path, port: int, start: list[
     assert time.monotonic() - stopped < 12
     assert leftovers(family, 1) == []
 
-    began = time.monotonic()
     start.append(Start(home, port, tmp_path / "second.log"))
     start[-1].wait_until_ready()
-    assert time.monotonic() - began < 30
     with browser.open(f"{start[-1].url}/admin/") as page:
         assert page.url.endswith("/admin/"), "still signed in"
     start[-1].process.terminate()
