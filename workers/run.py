@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, transaction
+from django.db import InterfaceError, OperationalError, transaction
 
 from genrm_engine.errors import EngineError
 from genrm_engine.evaluation import gate, metrics
@@ -67,7 +67,7 @@ def execute(run: TrainingRun) -> None:
         ended = not training.put_off(run, str(error)) and training.fail(run, str(error))
     except (EngineFailed, EngineError, OSError) as error:  # weights that are gone, a disk that is full
         ended = training.fail(run, str(error))
-    except DatabaseError:  # the run is taken up again when its lease has run out
+    except (OperationalError, InterfaceError):  # no database: the run is taken up again when its lease has run out
         raise
     except Exception as error:
         training.fail(run, f"Tandem failed, which is its own fault: {type(error).__name__}: {error}")

@@ -142,6 +142,11 @@ def test_the_curve_keeps_earlier_stages_and_old_rows_without_one() -> None:
     assert [point["step"] for point in run_progress.curve([{"step": 1}, {"step": 2}], first[1:])] == [1, 2, 3]
 
 
+def test_examples_are_kept_without_what_no_database_takes() -> None:
+    told = {"text": "It is\x00 \ud83dbetter.", "right": True, "verdict": "a", "pair_id": "7"}
+    assert [one["text"] for one in run_progress.examples([], [told])] == ["It is better."]
+
+
 def test_both_kinds_of_examples_are_kept_while_sampling() -> None:
     kept: list[dict[str, Any]] = []
     for number in range(9):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import DataError, OperationalError
 from django.utils import timezone
 
 from genrm_engine.files import append_row
@@ -80,6 +81,13 @@ def taken(champion: Deployment, home: Path) -> TrainingRun:
 
 def checkpoints(run: TrainingRun) -> Path:
     return folder_of(run) / "training" / "checkpoints"
+
+
+def failing(fault: type[Exception]) -> Callable[..., Any]:
+    def fail(*_given: Any, **_named: Any) -> None:
+        raise fault
+
+    return fail
 
 
 def moved(run: TrainingRun, home: Path, data: str = "these labels") -> Path:
@@ -187,15 +195,36 @@ def test_a_resting_run_is_cancelled_without_waiting(taken: TrainingRun, engine: 
     assert training.waiting_runs() == [taken.pk]
 
 
+@pytest.mark.parametrize("fault", [ZeroDivisionError, DataError])
 def test_a_fault_of_tandem_ends_the_run_and_is_said(
-    taken: TrainingRun, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    taken: TrainingRun, engine: Engine, monkeypatch: pytest.MonkeyPatch, fault: type[Exception]
 ) -> None:
-    monkeypatch.setattr(runs, "_figures", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
+    monkeypatch.setattr(runs, "_figures", failing(fault))
+    with pytest.raises(fault):
         runs.execute(taken)
     taken.refresh_from_db()
     assert taken.state == State.FAILED
-    assert "its own fault: ZeroDivisionError" in taken.error
+    assert f"its own fault: {fault.__name__}" in taken.error
+
+
+def test_a_database_that_is_away_ends_no_run(
+    taken: TrainingRun, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_figures", failing(OperationalError))
+    with pytest.raises(OperationalError):
+        runs.execute(taken)
+    taken.refresh_from_db()
+    assert taken.state == State.RUNNING
+
+
+def test_there_is_no_candidate_that_its_run_does_not_know(
+    taken: TrainingRun, engine: Engine, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved(taken, home)
+    monkeypatch.setattr(runs.training, "report", failing(OperationalError))
+    with pytest.raises(OperationalError):
+        runs._register(taken, folder_of(taken))
+    assert not JudgeVersion.objects.filter(name=f"genrm-{taken.pk}").exists()
 
 
 def test_a_worker_that_lost_the_run_writes_nothing_that_would_stop_the_next(taken: TrainingRun) -> None:
