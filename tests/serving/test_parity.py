@@ -88,7 +88,9 @@ def test_its_own_forced_chains_are_one_line_with_the_verdict_of_their_words(
         assert chain.tokens == len(chain.token_ids) + len(backend.encoder.form_ids)
         assert str(reference.encoder.tokenizer.decode(list(chain.token_ids))).strip() == chain.text
     assert len({chain.text for _, chain in rows}) > len(prompts)
-    expected = reference._sampler.score([after(reference, prompt, chain.token_ids) for prompt, chain in rows])
+    ids = [after(reference, prompt, chain.token_ids) for prompt, chain in rows]
+    assert backend._indicator(ids) == pytest.approx([chain.p_first for _, chain in rows], abs=TOLERANCE)
+    expected = reference._sampler.score(ids)
     apart = np.abs(np.array([chain.p_first for _, chain in rows], float) - np.array(expected, float))
     assert apart.max() < OF_ONE_CHAIN
     assert apart.mean() < TOLERANCE / 2
