@@ -221,7 +221,7 @@ def test_there_is_no_candidate_that_its_run_does_not_know(
     taken: TrainingRun, engine: Engine, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved(taken, home)
-    monkeypatch.setattr(runs.training, "report", failing(OperationalError))
+    monkeypatch.setattr(training, "report", failing(OperationalError))
     with pytest.raises(OperationalError):
         runs._register(taken, folder_of(taken))
     assert not JudgeVersion.objects.filter(name=f"genrm-{taken.pk}").exists()
