@@ -15,6 +15,7 @@ from django.db import InterfaceError, OperationalError, transaction
 
 from genrm_engine.errors import EngineError
 from genrm_engine.evaluation import gate, metrics
+from genrm_engine.evaluation.run import refused_file
 from genrm_engine.files import read_appended
 from genrm_engine.prompts import PROMPT_VERSION, prompt_hash
 from genrm_engine.training.tracking import VARIABLE
@@ -192,7 +193,11 @@ def _evaluate(run: TrainingRun, folder: Path, judge: JudgeVersion, who: str) -> 
     (folder / "rubric.txt").write_text(str(run.config.get("rubric", "")), encoding="utf-8")
     arguments += ["--rubric", str(folder / "rubric.txt")]
     _engine(run, arguments, out, phase=who, secrets=secrets)
-    written = {row["pair_id"]: row for row in read_appended(out / "judgements.jsonl")}
+    file = out / "judgements.jsonl"
+    if refused := read_appended(refused_file(file)):
+        said = f"{judge.name} cannot judge {len(refused)} of the hold-out pairs, which decide nothing then"
+        training.report(run, log=logged(run, f"{said}: {refused[-1]['error']}"))
+    written = {row["pair_id"]: row for row in read_appended(file)}
     judged = [EngineJudgement.from_json(row) for row in written.values()]
     for row in judged:
         if Pair.objects.filter(pk=row.pair_id).exists():

@@ -20,7 +20,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         same_judging(progress.file.parent, settings, judge, {options.out: pairs})
         found = judge_file(pairs, backend=backend, settings=settings, file=options.out, progress=progress)
     seconds = time.monotonic() - started
-    return {"out": str(options.out), "pairs": len(found), "seconds": round(seconds, 2)}
+    return {
+        "out": str(options.out),
+        "pairs": len(found),
+        "refused": len(pairs) - len(found),
+        "seconds": round(seconds, 2),
+    }
 
 
 def add(commands: Any) -> None:

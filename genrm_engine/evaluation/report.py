@@ -29,10 +29,11 @@ def report(overall: Mapping[str, Any], sets: Mapping[str, Mapping[str, Any]]) ->
 def _sentence(overall: Mapping[str, Any]) -> str:
     if overall["accuracy"] is None:
         return "No pair has a judgement and a label A or B."
+    refused = f" The judge's server refused {overall['refused']} more." if overall["refused"] else ""
     accuracy = _share(overall["accuracy"], overall["accuracy_low"], overall["accuracy_high"])
     return (
         f"Accuracy {accuracy} on {overall['n']} pairs in {overall['groups']} groups, the same winner in both orders on "
-        f'{overall["consistency"]:.3f}; "the longer one wins" reaches {overall["longer_wins"]:.3f}.'
+        f'{overall["consistency"]:.3f}; "the longer one wins" reaches {overall["longer_wins"]:.3f}.{refused}'
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from genrm_engine.backends import Backend
+from genrm_engine.backends.client import BadRequest
 from genrm_engine.errors import EngineError
 from genrm_engine.evaluation.alternative_annotator import EPSILONS, check_epsilon
 from genrm_engine.evaluation.bootstrap import mean
@@ -24,6 +25,8 @@ from genrm_engine.types import Choice, Judgement, JudgeSettings, LabelledPair, P
 __all__ = ["evaluate_file", "evaluate_sets", "gold_figures", "judge_file", "measure", "read_gold"]
 
 CHUNK = 16
+REFUSED_AT_MOST = 0.1
+"""Share of the pairs that a server may refuse (one in any case); where it refuses more, something else is wrong."""
 CALIBRATION = "calibration"
 
 
@@ -38,23 +41,51 @@ def judge_file(
 ) -> list[Judgement]:
     """Judge the pairs that ``file`` does not hold yet and append them; all of the pairs' judgements come back.
 
-    ``span`` is the part of the whole run that this is.
+    A pair that the judge's server refuses (by a content filter, or as too long for it) is missing there, and stands with
+    the reason in ``refused_file(file)``; the next call asks for it again. ``span`` is the part of the whole run that
+    this is. Raises the server's EngineError where it refuses more than ``REFUSED_AT_MOST`` of the pairs, or the whole first
+    chunk.
     """
     found = {row["pair_id"]: Judgement.from_json(row) for row in read_appended(file)}
     waiting = [pair for pair in pairs if pair.id not in found]
     waiting.sort(
         key=lambda pair: len(pair.response_a) + len(pair.response_b) + sum(len(m.content) for m in pair.prompt)
     )
-    done = len(pairs) - len(waiting)
+    done, refused = len(pairs) - len(waiting), 0
+    refused_file(file).unlink(missing_ok=True)
     for start in range(0, len(waiting), CHUNK):
         progress.check()
-        for judgement in judge(waiting[start : start + CHUNK], backend=backend, settings=settings):
-            append_row(file, judgement.to_json())
-            found[judgement.pair_id] = judgement
-            done += 1
-        fraction = span[0] + (span[1] - span[0]) * done / len(pairs)
-        progress.say("judging", fraction, f"Judged {done} of {len(pairs)} pairs", step=done, steps=len(pairs))
-    return [found[pair.id] for pair in pairs]
+        chunk = waiting[start : start + CHUNK]
+        for pair, judgement in zip(chunk, _judged(chunk, backend, settings), strict=True):
+            if isinstance(judgement, BadRequest):
+                append_row(refused_file(file), {"pair_id": pair.id, "error": str(judgement)})
+                refused += 1
+                nothing_goes = not found and refused == min(CHUNK, len(pairs))
+                if nothing_goes or refused > max(1, REFUSED_AT_MOST * len(pairs)):
+                    raise judgement
+            else:
+                append_row(file, judgement.to_json())
+                found[pair.id] = judgement
+                done += 1
+        fraction = span[0] + (span[1] - span[0]) * (done + refused) / len(pairs)
+        said = f"Judged {done} of {len(pairs)} pairs" + (f", {refused} refused by the server" if refused else "")
+        progress.say("judging", fraction, said, step=done + refused, steps=len(pairs))
+    return [found[pair.id] for pair in pairs if pair.id in found]
+
+
+def refused_file(file: Path) -> Path:
+    """Where the pairs stand that are missing in a file of judgements because the judge's server refused them."""
+    return file.with_name(f"{file.stem}.refused.jsonl")
+
+
+def _judged(pairs: Sequence[Pair], backend: Backend, settings: JudgeSettings) -> list[Judgement | BadRequest]:
+    """The pairs together, or, where the judge's server refuses one of them, each alone."""
+    try:
+        return list(judge(pairs, backend=backend, settings=settings))
+    except BadRequest as error:
+        if len(pairs) == 1:
+            return [error]
+    return [answer for pair in pairs for answer in _judged([pair], backend, settings)]
 
 
 def evaluate_file(
@@ -78,6 +109,7 @@ def evaluate_file(
     metrics = measure(rows, judgements)
     summary = {
         **metrics.to_json(),
+        "refused": len(pairs) - len(judgements),
         **gold_figures(judgements, gold or {}),
         **_how(settings),
     }
@@ -104,7 +136,8 @@ def evaluate_sets(
     calibration, length, agreement and the alternative annotator test at ``epsilon``. ``calibration`` are other labelled
     rows to fit the calibration on; without them it is cross-fitted. Also written: ``report.md``, and for each set a
     folder with ``judgements.jsonl``, ``metrics.json`` and, with ``plots``, SVG files. Judgements that are there
-    already are used again, as ``evaluate_file`` does. Raises EngineError, for what cannot be measured before judging.
+    already are used again, as ``evaluate_file`` does. ``refused`` counts the pairs that the judge's server refused: all
+    figures are without them. Raises EngineError, for what cannot be measured before judging.
     """
     check_epsilon(epsilon)
     rows = {_folder_name(name): usable(name, given) for name, given in sets.items()}
@@ -121,7 +154,8 @@ def evaluate_sets(
     for name, one in judged.items():
         figures = figures_of(one, fitted_on=fitted_on, epsilon=epsilon)
         found[name] = _written(out / name, figures, one.judgements, plots=plots)
-    overall = {**pooled(judged).to_json(), **_how(settings)}
+    refused = sum(len(given) - len(judged[name].rows) for name, given in rows.items() if name in judged)
+    overall = {**pooled(judged).to_json(), "refused": refused, **_how(settings)}
     summary = {**overall, "sets": found}
     write_json(out / "metrics.json", summary)
     (out / "report.md").write_text(report(overall, found), encoding="utf-8")
@@ -142,7 +176,8 @@ def _judge_sets(
         file.parent.mkdir(parents=True, exist_ok=True)
         pairs = [row.pair for row in rows]
         judgements = judge_file(pairs, backend=backend, settings=settings, file=file, progress=progress, span=span)
-        found[name] = JudgedSet(rows, judgements)
+        answered = {judgement.pair_id for judgement in judgements}
+        found[name] = JudgedSet([row for row in rows if row.pair.id in answered], judgements)
         done += len(rows)
     return found
 

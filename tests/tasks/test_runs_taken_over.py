@@ -37,6 +37,7 @@ class Engine:
         self.commands: list[str] = []
         self.code = 0
         self.rationales: tuple[Rationale, ...] = ()
+        self.champion_refuses = ""
         self.meanwhile: Callable[[], object] = lambda: None
         monkeypatch.setattr(runs, "run_engine", self)
 
@@ -51,6 +52,9 @@ class Engine:
         else:
             for row in Path(arguments[arguments.index("--data") + 1]).read_text().splitlines():
                 judgement = make_judgement(json.loads(row)["id"], 0.9)
+                if judgement.pair_id == self.champion_refuses and out.name == "champion":
+                    append_row(out / "judgements.refused.jsonl", {"pair_id": judgement.pair_id, "error": "a filter"})
+                    continue
                 append_row(out / "judgements.jsonl", replace(judgement, rationales=self.rationales).to_json())
         self.meanwhile()
         return Ended(self.code, "it broke" if self.code else "")
@@ -125,6 +129,15 @@ def test_a_damaged_judge_in_that_place_is_said(taken: TrainingRun, engine: Engin
     taken.refresh_from_db()
     assert (taken.state, engine.commands) == (State.FAILED, [])
     assert "was changed after it was written" in taken.error
+
+
+def test_a_pair_that_the_champion_cannot_judge_decides_nothing(taken: TrainingRun, engine: Engine) -> None:
+    engine.champion_refuses = str(taken.project.pairs.filter(part="gate").values_list("pk", flat=True)[0])
+    runs.execute(taken)
+    taken.refresh_from_db()
+    assert taken.state in (State.PROMOTED, State.REJECTED), taken.error
+    assert taken.gate["n"] == 19
+    assert "cannot judge 1 of the hold-out pairs, which decide nothing then: a filter" in str(taken.log)
 
 
 @pytest.mark.parametrize(("code", "state"), [(0, State.REJECTED), (2, State.FAILED), (CANCELLED, State.CANCELLED)])
