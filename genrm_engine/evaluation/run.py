@@ -41,10 +41,10 @@ def judge_file(
 ) -> list[Judgement]:
     """Judge the pairs that ``file`` does not hold yet and append them; all of the pairs' judgements come back.
 
-    A pair that the judge's server refuses (by a content filter, or as too long for it) is missing there, and stands with
-    the reason in ``refused_file(file)``; the next call asks for it again. ``span`` is the part of the whole run that
-    this is. Raises the server's EngineError where it refuses more than ``REFUSED_AT_MOST`` of the pairs, or the whole first
-    chunk.
+    A pair that the judge's server refuses (by a content filter, or as too long for it) is missing there, and stands
+    with the reason in ``refused_file(file)``; the next call asks for it again. ``span`` is the part of the whole run
+    that this is. Raises the server's EngineError where it refuses more than ``REFUSED_AT_MOST`` of the pairs, or the
+    whole first chunk.
     """
     found = {row["pair_id"]: Judgement.from_json(row) for row in read_appended(file)}
     waiting = [pair for pair in pairs if pair.id not in found]

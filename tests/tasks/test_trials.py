@@ -95,6 +95,15 @@ def test_a_judge_on_a_server_is_tried_by_both_methods_in_both_orders(
     assert len(server.asked) == sent
 
 
+def test_a_reason_that_no_database_takes_is_kept_without_its_odd_characters(
+    project: Project, alice: User, server: FakeServer, home: Path
+) -> None:
+    server.answer = lambda body: said(*["It is \x00cl\ud800ear.\nWinner: [A]"] * body.get("n", 1))
+    trial = tried(on_server(project, alice, server))
+    assert trial.state == "passed", trial.error
+    assert trial.said[3]["rationale"] == "It is clear."
+
+
 def test_a_refused_key_ends_the_trial_in_a_sentence_without_the_key(
     project: Project, alice: User, server: FakeServer, home: Path
 ) -> None:
