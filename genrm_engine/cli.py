@@ -1,6 +1,7 @@
 """The engine's command line; knows exit codes, not what the commands do.
 
-Exit codes: 0 done, 1 a failure that may pass, 2 one that will not (bad input, missing model), 3 cancelled.
+Exit codes: 0 done, 1 a fault of the program, 2 a failure that will not pass (bad input, missing model), 3 cancelled, 75
+a failure that may pass.
 """
 
 import argparse
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 
 from genrm_engine.commands import compare, evaluate, judge, replay, reproduce, train
 from genrm_engine.commands.shared import tell
-from genrm_engine.errors import Cancelled, EngineError
+from genrm_engine.errors import EXIT_CANCELLED, EXIT_FAILED, EXIT_FOR_NOW, Cancelled, EngineError
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -26,13 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Cancelled:
         stopped = options.cancel_file.exists()
         tell(f"cancelled; remove {options.cancel_file} to go on with the run" if stopped else "cancelled")
-        return 3
+        return EXIT_CANCELLED
     except EngineError as error:
         tell(f"error: {error}")
-        return 2 if error.permanent else 1
+        return EXIT_FAILED if error.permanent else EXIT_FOR_NOW
     except OSError as error:
         tell(f"error: {error}")
-        return 1
+        return EXIT_FOR_NOW
     if options.json and os.environ.get("RANK", "0") == "0":
         sys.stdout.write(json.dumps(summary, ensure_ascii=False) + "\n")
     return 0

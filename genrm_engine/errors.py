@@ -16,3 +16,10 @@ class Cancelled(EngineError):
 
     def __init__(self, message: str = "cancelled") -> None:
         super().__init__(message, permanent=False)
+
+
+EXIT_FAILED, EXIT_CANCELLED, EXIT_FOR_NOW = 2, 3, 75
+"""How a command's process ends after an EngineError: it will not pass, it was cancelled, it may pass (``sysexits.h``).
+
+1 is none of them: so Python ends by an exception that nobody catches, a fault of the program.
+"""

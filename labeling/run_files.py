@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,11 @@ def folder_of(run: TrainingRun) -> Path:
 def frozen(run: TrainingRun) -> bool:
     """Whether the run's labels are frozen and still there."""
     return bool(run.snapshot_sha256) and all((folder_of(run) / name).is_file() for name in SNAPSHOT)
+
+
+def drop_checkpoints(run: TrainingRun) -> None:
+    """Delete what the training of a run that has ended would go on from."""
+    shutil.rmtree(folder_of(run) / "training" / "checkpoints", ignore_errors=True)
 
 
 def archive(run: TrainingRun) -> Iterator[bytes]:

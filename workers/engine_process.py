@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from genrm_engine.errors import EXIT_CANCELLED
+
 POLL_SECONDS = 1.0
 GRACE_SECONDS = 30.0
-FOR_NOW = 1
-"""The exit code of a failure that may pass."""
-CANCELLED = 3
 
 ProgressLine = dict[str, Any]
 
@@ -29,7 +28,7 @@ class Ended:
 
     @property
     def cancelled(self) -> bool:
-        return self.code == CANCELLED
+        return self.code == EXIT_CANCELLED
 
 
 def run_engine(
@@ -58,7 +57,7 @@ def run_engine(
             if deadline is not None and time.monotonic() > deadline:
                 process.kill()
         tick(progress.read())
-    code = CANCELLED if deadline is not None else process.returncode
+    code = EXIT_CANCELLED if deadline is not None else process.returncode
     return Ended(code, _last_lines(out / "stderr.log"))
 
 

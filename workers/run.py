@@ -11,9 +11,9 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 
-from genrm_engine.errors import EngineError
+from genrm_engine.errors import EXIT_FOR_NOW, EngineError
 from genrm_engine.evaluation import gate, metrics
 from genrm_engine.evaluation.run import refused_file
 from genrm_engine.files import read_appended
@@ -26,10 +26,10 @@ from labeling import jobs
 from labeling.errors import CannotReign
 from labeling.models import JudgeVersion, Pair, TrainingRun
 from labeling.queries import DEVICES
-from labeling.run_files import SNAPSHOT, folder_of
+from labeling.run_files import SNAPSHOT, drop_checkpoints, folder_of
 from labeling.services import datasets, deployments, judging, training
 from workers.accounts import Clock, tokens_of, versions_of
-from workers.engine_process import FOR_NOW, Ended, ProgressLine, run_engine
+from workers.engine_process import Ended, ProgressLine, run_engine
 from workers.resident import spec_of, weights_of
 from workers.run_lease import kept
 from workers.run_progress import fields, logged
@@ -76,7 +76,7 @@ def execute(run: TrainingRun) -> None:
     else:
         ended = True
     if ended:  # else the run is another worker's by now, which may go on from them
-        shutil.rmtree(folder / "training" / "checkpoints", ignore_errors=True)
+        drop_checkpoints(run)
 
 
 def _every_phase(run: TrainingRun, folder: Path) -> None:
@@ -91,10 +91,15 @@ def _every_phase(run: TrainingRun, folder: Path) -> None:
 
 
 def _snapshot(run: TrainingRun, folder: Path) -> None:
-    """Freeze the new, the older and the hold-out rows; a run taken over finds its own again."""
+    """Freeze the new, the older and the hold-out rows; a run taken over finds its own again.
+
+    What lies in the folder before that is another run's, of a database whose rows are lost: the number came again.
+    """
     clock, files = Clock(run.seconds), [folder / name for name in SNAPSHOT]
     training.report(run, phase="snapshot", message="Freezing the labels")
-    if not all(file.exists() for file in files):
+    if not run.snapshot_sha256:
+        shutil.rmtree(folder)
+        folder.mkdir()
         fresh = datasets.refresh_gate(run.project)
         rows = datasets.training_rows(run.project, shares=datasets.learns_shares(run))
         new, older = training.divided(rows, run.origin, run.project)
@@ -102,7 +107,8 @@ def _snapshot(run: TrainingRun, folder: Path) -> None:
             _write_rows(file, frozen)
         if fresh:
             training.report(run, log=logged(run, f"{fresh} audit groups joined the gate part"))
-    training.trains_on(run, [int(row["id"]) for row in _rows(files[0])])
+    elif not all(file.exists() for file in files):
+        raise EngineFailed(f"The frozen labels of this run are no longer in {folder}.")
     digest = hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
     if run.snapshot_sha256 and run.snapshot_sha256 != digest:
         raise EngineFailed("The frozen labels of this run were changed on disk.")
@@ -118,6 +124,7 @@ def _snapshot(run: TrainingRun, folder: Path) -> None:
         log=logged(run, said),
         seconds=clock.lap("snapshot"),
     )
+    training.trains_on(run, [int(row["id"]) for row in _rows(files[0])])
 
 
 def _train(run: TrainingRun, folder: Path) -> None:
@@ -200,7 +207,7 @@ def _evaluate(run: TrainingRun, folder: Path, judge: JudgeVersion, who: str) -> 
     written = {row["pair_id"]: row for row in read_appended(file)}
     judged = [EngineJudgement.from_json(row) for row in written.values()]
     for row in judged:
-        if Pair.objects.filter(pk=row.pair_id).exists():
+        if Pair.objects.filter(pk=row.pair_id, project=run.project).exists():
             judging.store_judgement(int(row.pair_id), judge, row)
     return judged
 
@@ -307,7 +314,7 @@ def _engine(
     training.report(run, seconds=clock.lap(run.phase), tokens=tokens_of(out.parent))
     if ended.cancelled:
         raise Stopped
-    if ended.code == FOR_NOW:
+    if ended.code == EXIT_FOR_NOW:
         raise EngineFailedForNow(_reason(ended))
     if ended.code:
         raise EngineFailed(_reason(ended))
@@ -328,18 +335,30 @@ def _reason(ended: Ended) -> str:
 
 
 def _ticker(run: TrainingRun, phase: str, clock: Clock) -> Callable[[list[ProgressLine]], bool]:
+    """What the row is told of the engine's progress; a database that is away for a while is told later."""
     low, high = SHARES[phase]
+    waiting: list[ProgressLine] = []
 
     def tick(lines: list[ProgressLine]) -> bool:
+        waiting.extend(lines)
+        try:
+            return told()
+        except (OperationalError, InterfaceError) as error:
+            connection.close_if_unusable_or_obsolete()
+            log.warning("progress not written", run=run.pk, error=str(error))
+            return True
+
+    def told() -> bool:
         if not training.heartbeat(run):
             raise Stopped  # the folder is another worker's by now: nothing is written there that would stop it too
         if training.cancel_requested(run):
             return False
-        if lines:
-            told = str(lines[-1].get("phase"))
-            seconds = clock.lap(told if told == "waiting" else run.phase)
-            now = told if phase == "training" and told in PARTS else run.phase
-            training.report(run, phase=now, seconds=seconds, **fields(run, lines, low, high))
+        if waiting:
+            part = str(waiting[-1].get("phase"))
+            seconds = clock.lap(part if part == "waiting" else run.phase)
+            now = part if phase == "training" and part in PARTS else run.phase
+            training.report(run, phase=now, seconds=seconds, **fields(run, waiting, low, high))
+            waiting.clear()
         return True
 
     return tick

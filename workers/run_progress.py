@@ -18,7 +18,7 @@ def fields(run: TrainingRun, lines: list[ProgressLine], low: float, high: float)
     """What the row's fields become by these lines, which tell of the run's progress between ``low`` and ``high``."""
     last = lines[-1]
     found: dict[str, Any] = {
-        "message": str(last.get("message") or "")[:300],
+        "message": storable(str(last.get("message") or ""))[:300],
         "progress": low + (high - low) * float(last.get("fraction") or 0.0),
         "log": logged(run, *(str(line.get("message") or "") for line in lines)),
     }
@@ -56,5 +56,5 @@ def examples(known: list[ProgressLine], added: list[ProgressLine]) -> list[Progr
 def logged(run: TrainingRun, *messages: str) -> str:
     """The run's log with these messages; the newest lines of it."""
     now = timezone.now().strftime("%H:%M:%S")
-    lines = [*run.log.splitlines(), *(f"{now} {message}" for message in messages if message)]
+    lines = [*run.log.splitlines(), *(f"{now} {storable(message)}" for message in messages if message)]
     return "\n".join(lines[-LOG_LINES:])

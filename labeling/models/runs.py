@@ -72,6 +72,9 @@ class TrainingRun(models.Model):
     lease = models.CharField(max_length=40, blank=True)
     leased_until = models.DateTimeField(null=True, blank=True)
     attempts = models.PositiveSmallIntegerField(default=0)
+    rests = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="how often it has rested after a failure that may pass"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)

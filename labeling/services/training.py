@@ -8,7 +8,7 @@ from typing import Any, cast
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from genrm_engine.evaluation.gate import GateSettings
@@ -17,7 +17,9 @@ from labeling import jobs
 from labeling.errors import CannotRetrain, RunNotActive
 from labeling.models import Deployment, JudgeVersion, Pair, Project, TrainedPair, TrainingRun
 from labeling.models.judges import Method
+from labeling.run_files import drop_checkpoints
 from labeling.services import audit, datasets, deployments, judging
+from labeling.services.texts import storable
 
 LEAST_TRAINING = 40
 """Labelled pairs that may train, old and new together."""
@@ -28,7 +30,7 @@ LEAST_GATE_GROUPS = GateSettings().least_groups
 MAX_ATTEMPTS = 10
 """A restart of the installation in the middle of a run counts as one."""
 PAUSES = (60, 300, 1_500)
-"""Seconds that a run rests after a failure that may pass, by its attempts so far; after the last it has failed."""
+"""Seconds that a run rests after a failure that may pass, the first time and after; after the last it has failed."""
 
 COUNTS = {
     "star-dpo": Method.COT,
@@ -163,13 +165,18 @@ def request_run(project: Project, *, method: str, trigger: str, by: User | None 
 
 
 def cancel_run(run: TrainingRun, *, by: User | None) -> None:
-    """Stop a run: at once if it has not started, else at its next step. Raises RunNotActive."""
+    """Stop a run: at once if no worker is at it, else at its next step. Raises RunNotActive."""
+    now = timezone.now()
     queued = TrainingRun.objects.filter(pk=run.pk, state=State.QUEUED)
-    if not queued.update(state=State.CANCELLED, message="Cancelled before it started", finished_at=timezone.now()):
-        running = TrainingRun.objects.filter(pk=run.pk, state=State.RUNNING)
-        if not running.update(cancel_requested=True, message="Stopping"):
-            raise RunNotActive
-        running.filter(lease="").update(leased_until=timezone.now())  # it rests: its next step is to be taken up
+    running = TrainingRun.objects.filter(pk=run.pk, state=State.RUNNING)
+    nobodys = running.filter(Q(lease="") | Q(leased_until__lt=now))
+    run.refresh_from_db(fields=["candidate"])
+    if queued.update(state=State.CANCELLED, message="Cancelled before it started", finished_at=now):
+        pass
+    elif _end(nobodys, run, State.CANCELLED, "Cancelled"):
+        drop_checkpoints(run)
+    elif not running.update(cancel_requested=True, message="Stopping"):
+        raise RunNotActive
     audit.record("run.cancel", run, by=by)
 
 
@@ -232,9 +239,19 @@ def finish(run: TrainingRun, state: str, message: str, **fields: Any) -> bool:
     own = TrainingRun.objects.filter(pk=run.pk, state=State.RUNNING, lease=run.lease)
     if state in (State.PROMOTED, State.REJECTED):
         own = own.filter(cancel_requested=False)
+    return _end(own, run, state, message, **fields)
+
+
+def _end(which: QuerySet[TrainingRun], run: TrainingRun, state: str, message: str, **fields: Any) -> bool:
+    """End the run if it is one of ``which``; whether it was."""
     with transaction.atomic():
-        ended = own.update(
-            state=state, message=message[:300], finished_at=timezone.now(), leased_until=None, lease="", **fields
+        ended = which.update(
+            state=state,
+            message=storable(message)[:300],
+            finished_at=timezone.now(),
+            leased_until=None,
+            lease="",
+            **fields,
         )
         if ended and run.candidate is not None and state in (State.FAILED, State.CANCELLED):
             deployments.keep(run.project, run.candidate, counts=COUNTS[run.method])
@@ -243,7 +260,7 @@ def finish(run: TrainingRun, state: str, message: str, **fields: Any) -> bool:
 
 def fail(run: TrainingRun, error: str) -> bool:
     """End the run as failed, with what went wrong."""
-    return finish(run, State.FAILED, error.strip().splitlines()[-1] if error.strip() else "Failed", error=error[:5000])
+    return finish(run, State.FAILED, _last_line(error) or "Failed", error=storable(error)[:5000])
 
 
 def put_off(run: TrainingRun, error: str) -> bool:
@@ -251,17 +268,21 @@ def put_off(run: TrainingRun, error: str) -> bool:
 
     True too if the run is another worker's by now, which decides itself.
     """
-    if run.attempts > len(PAUSES):
+    if run.rests >= len(PAUSES):
         return False
-    seconds = PAUSES[run.attempts - 1]
-    reason = error.strip().splitlines()[-1] if error.strip() else "It failed"
+    seconds = PAUSES[run.rests]
     own = TrainingRun.objects.filter(pk=run.pk, state=State.RUNNING, lease=run.lease)
     own.update(
         lease="",
         leased_until=timezone.now() + timedelta(seconds=seconds),
-        message=f"Goes on in {seconds // 60} min: {reason}"[:300],
+        rests=F("rests") + 1,
+        message=f"Goes on in {seconds // 60} min: {_last_line(error) or 'it failed'}"[:300],
     )
     return True
+
+
+def _last_line(error: str) -> str:
+    return storable(error).strip().rpartition("\n")[2]
 
 
 def waiting_runs() -> list[int]:

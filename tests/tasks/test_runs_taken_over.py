@@ -12,6 +12,7 @@ import pytest
 from django.db import DataError, OperationalError
 from django.utils import timezone
 
+from genrm_engine.errors import EXIT_CANCELLED, EXIT_FOR_NOW
 from genrm_engine.files import append_row
 from genrm_engine.types import Rationale
 from genrm_engine.weights import write_manifest
@@ -24,7 +25,7 @@ from tests.engine.conftest import make_judgement
 from tests.factories import JudgeVersionFactory, labelled
 from workers import run as runs
 from workers.accounts import Clock
-from workers.engine_process import CANCELLED, FOR_NOW, Ended
+from workers.engine_process import Ended
 from workers.run_lease import kept
 
 State = TrainingRun.State
@@ -97,7 +98,9 @@ def failing(fault: type[Exception]) -> Callable[..., Any]:
 def moved(run: TrainingRun, home: Path, data: str = "these labels") -> Path:
     """The trained judge in its place, and no row of it."""
     folder = folder_of(run) / "training"
-    folder.mkdir(parents=True)
+    folder.parent.mkdir(parents=True)
+    runs._snapshot(run, folder.parent)
+    folder.mkdir()
     (folder / "started.json").write_text(json.dumps({"data_sha256": "these labels"}))
     judge = home / "judges" / f"genrm-{run.pk}"
     write_judge(judge, data)
@@ -140,7 +143,7 @@ def test_a_pair_that_the_champion_cannot_judge_decides_nothing(taken: TrainingRu
     assert "cannot judge 1 of the hold-out pairs, which decide nothing then: a filter" in str(taken.log)
 
 
-@pytest.mark.parametrize(("code", "state"), [(0, State.REJECTED), (2, State.FAILED), (CANCELLED, State.CANCELLED)])
+@pytest.mark.parametrize(("code", "state"), [(0, State.REJECTED), (2, State.FAILED), (EXIT_CANCELLED, State.CANCELLED)])
 def test_checkpoints_of_a_run_that_has_ended_are_deleted(
     taken: TrainingRun, engine: Engine, code: int, state: str
 ) -> None:
@@ -153,7 +156,7 @@ def test_checkpoints_of_a_run_that_has_ended_are_deleted(
 
 
 def test_another_worker_that_has_the_run_by_now_keeps_its_checkpoints(taken: TrainingRun, engine: Engine) -> None:
-    engine.code = CANCELLED
+    engine.code = EXIT_CANCELLED
     engine.meanwhile = lambda: TrainingRun.objects.update(lease="another")
     runs.execute(taken)
     taken.refresh_from_db()
@@ -177,7 +180,7 @@ def test_a_rationale_with_another_kind_of_line_break_is_read_whole(taken: Traini
 
 
 def test_a_failure_that_may_pass_lets_the_run_rest_and_go_on(taken: TrainingRun, engine: Engine) -> None:
-    engine.code = FOR_NOW
+    engine.code = EXIT_FOR_NOW
     runs.execute(taken)
     taken.refresh_from_db()
     assert (taken.state, taken.lease) == (State.RUNNING, "")
@@ -194,18 +197,80 @@ def test_a_failure_that_may_pass_lets_the_run_rest_and_go_on(taken: TrainingRun,
 
 
 def test_a_failure_that_does_not_pass_ends_the_run(taken: TrainingRun, engine: Engine) -> None:
-    engine.code = FOR_NOW
-    taken.attempts = len(training.PAUSES) + 1
+    engine.code = EXIT_FOR_NOW
+    taken.rests = len(training.PAUSES)
+    runs.execute(taken)
+    taken.refresh_from_db()
+    assert (taken.state, taken.error) == (State.FAILED, "it broke")
+
+
+def test_a_run_that_was_taken_over_rests_as_often_as_any_other(taken: TrainingRun, engine: Engine) -> None:
+    engine.code = EXIT_FOR_NOW
+    taken.attempts = 9
+    runs.execute(taken)
+    taken.refresh_from_db()
+    assert (taken.state, taken.rests) == (State.RUNNING, 1)
+
+
+def test_a_crash_of_the_engine_is_no_failure_that_may_pass(taken: TrainingRun, engine: Engine) -> None:
+    engine.code = 1
     runs.execute(taken)
     taken.refresh_from_db()
     assert (taken.state, taken.error) == (State.FAILED, "it broke")
 
 
 def test_a_resting_run_is_cancelled_without_waiting(taken: TrainingRun, engine: Engine) -> None:
-    engine.code = FOR_NOW
+    engine.code = EXIT_FOR_NOW
     runs.execute(taken)
     training.cancel_run(taken, by=None)
-    assert training.waiting_runs() == [taken.pk]
+    taken.refresh_from_db()
+    assert (taken.state, taken.lease) == (State.CANCELLED, "")
+    assert not checkpoints(taken).exists()
+
+
+def test_a_run_whose_worker_fell_silent_is_cancelled_and_its_candidate_kept(taken: TrainingRun, home: Path) -> None:
+    moved(taken, home)
+    candidate = runs._register(taken, folder_of(taken))
+    TrainingRun.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
+    training.cancel_run(TrainingRun.objects.get(), by=None)
+    taken.refresh_from_db()
+    assert taken.state == State.CANCELLED
+    assert Deployment.objects.filter(judge=candidate).exists()
+
+
+def test_a_run_at_work_is_asked_to_stop(taken: TrainingRun) -> None:
+    training.cancel_run(taken, by=None)
+    taken.refresh_from_db()
+    assert (taken.state, taken.cancel_requested) == (State.RUNNING, True)
+
+
+def test_files_of_a_lost_run_with_the_same_number_are_not_taken_for_this_runs(
+    taken: TrainingRun, engine: Engine, home: Path
+) -> None:
+    moved(taken, home)
+    (folder_of(taken) / "train.jsonl").write_text("")
+    TrainingRun.objects.update(snapshot_sha256="")  # the number of a run in a database that was lost comes again
+    again = training.take(taken.pk, lease="mine") or TrainingRun.objects.get()
+    runs.execute(again)
+    again.refresh_from_db()
+    assert again.training_pairs == training.LEAST_TRAINING
+    assert (again.state, engine.commands) == (State.FAILED, [])
+    assert "holds the judge of another run" in again.error
+
+
+def test_a_run_whose_frozen_labels_are_gone_says_so(taken: TrainingRun, engine: Engine) -> None:
+    folder_of(taken).mkdir(parents=True)
+    runs._snapshot(taken, folder_of(taken))
+    (folder_of(taken) / "older.jsonl").unlink()
+    runs.execute(taken)
+    taken.refresh_from_db()
+    assert "are no longer in" in taken.error
+
+
+def test_an_error_that_no_database_takes_is_told_without_its_odd_characters(taken: TrainingRun) -> None:
+    training.fail(taken, "The server says:\nno\x00thing \ud800at all")
+    taken.refresh_from_db()
+    assert (taken.message, taken.state) == ("nothing at all", State.FAILED)
 
 
 @pytest.mark.parametrize("fault", [ZeroDivisionError, DataError])
@@ -246,6 +311,17 @@ def test_a_worker_that_lost_the_run_writes_nothing_that_would_stop_the_next(take
     TrainingRun.objects.update(lease="another")
     with pytest.raises(runs.Stopped):
         tick([])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_progress_waits_for_a_database_that_is_away(taken: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    tick = runs._ticker(taken, "training", Clock({}))
+    with monkeypatch.context() as away:
+        away.setattr(training, "heartbeat", failing(OperationalError))
+        assert tick([{"phase": "training", "message": "half", "fraction": 0.5}])
+    assert tick([])
+    taken.refresh_from_db()
+    assert "half" in taken.log
 
 
 def test_a_rejected_candidate_names_the_champion_that_reigns_by_now(
