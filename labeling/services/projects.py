@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from django.db import IntegrityError, transaction
 from labeling import run_files
 from labeling.errors import LabelingError
 from labeling.models import ImportBatch, Label, Member, Project, TrainingRun
-from labeling.services import audit, dataset_versions, deployments
+from labeling.services import audit, dataset_versions, deployments, storage
 
 
 class SlugTaken(LabelingError):
@@ -41,6 +42,7 @@ def create_project(*, by: User, slug: str, **fields: object) -> Project:
 def delete_project(project: Project, *, by: User) -> None:
     """Delete a project with its pairs and whatever came with them from files; then its frozen exports and run files.
 
+    The weights of judges that were trained in it go as well, unless they are needed elsewhere.
     Raises CannotDelete where people have labelled in it, or where a run or an import is under way.
     """
     Project.objects.select_for_update().get(pk=project.pk)
@@ -52,9 +54,14 @@ def delete_project(project: Project, *, by: User) -> None:
     if project.batches.filter(state__in=(ImportBatch.State.WAITING, ImportBatch.State.RUNNING)).exists():
         raise CannotDelete("An import is under way; cancel it first.")
     audit.record("project.delete", project, by=by, slug=project.slug)
-    runs = TrainingRun.objects.filter(project=project).only("pk")
+    runs = list(TrainingRun.objects.filter(project=project).order_by("-pk"))
+    trained = [run.candidate for run in runs if run.candidate is not None]
     folders = [dataset_versions.project_folder(project.pk), *(run_files.folder_of(run) for run in runs)]
     project.delete()
+    for judge in trained:  # the newest first: an adapter needs the weights that it was made from
+        if not judge.deployments.exists():
+            with suppress(storage.CannotPrune):
+                storage.prune(judge, by=by)
     transaction.on_commit(partial(_remove, folders))
 
 

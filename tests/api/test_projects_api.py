@@ -23,6 +23,7 @@ from tests.factories import (
     ClaimFactory,
     DeploymentFactory,
     JudgementFactory,
+    JudgeVersionFactory,
     LabelFactory,
     PairFactory,
     ProjectFactory,
@@ -183,6 +184,25 @@ def test_the_files_of_a_deleted_project_go_with_it_and_no_others(
         callback()
     assert [file.exists() for file in files] == [False, True, False, True, True]
     assert [file.parent.exists() for file in files[::2]] == [False, False, True]
+
+
+def test_weights_that_were_trained_in_a_deleted_project_go_unless_they_serve_elsewhere(
+    api: Caller, champion: Deployment, home: Path, django_capture_on_commit_callbacks: Any
+) -> None:
+    project, start = champion.project, champion.judge
+    folders = [home / "judges" / name for name in ("genrm-1", "genrm-2")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(b"weights")
+        judge = JudgeVersionFactory.create(name=folder.name, weights=f"judges/{folder.name}", parent=start)
+        TrainingRun.objects.create(
+            project=project, trigger="api", method="genrm", start=start, origin=start, candidate=judge, state="rejected"
+        )
+        Deployment.objects.create(project=project, judge=judge, state="retired", counts="score")
+    Deployment.objects.create(project=ProjectFactory.create(), judge=judge, state="champion", counts="score")
+    with django_capture_on_commit_callbacks(execute=True):
+        assert api.delete("/projects/stories").status_code == 204
+    assert [folder.exists() for folder in folders] == [False, True]
 
 
 def test_what_people_have_labelled_is_not_deleted(api: Caller, bob: User, project: Project) -> None:
