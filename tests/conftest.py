@@ -14,10 +14,17 @@ from tests import factories
 Sent = list[tuple[str, dict[str, Any]]]
 
 
+DATABASE = {"db", "transactional_db"}
+"""Fixtures without which no test reaches the database."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All that runs PyTorch goes to one worker: the others need not wait for it."""
+    """Mark what reaches the database, and send all that runs the real model to one worker: no other waits for it."""
     for item in items:
-        if item.get_closest_marker("model"):
+        named = set(getattr(item, "fixturenames", ()))
+        if item.get_closest_marker("django_db") or named & DATABASE:
+            item.add_marker("database")
+        if item.get_closest_marker("model") and "tiny_model" not in named:
             item.add_marker(pytest.mark.xdist_group("torch"))
 
 

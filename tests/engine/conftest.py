@@ -74,8 +74,8 @@ def make_judgement(pair_id: str, p_a: float, *, swapped: float | None = None, un
 
 @pytest.fixture(autouse=True)
 def _one_model_at_a_time(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Tests that run PyTorch take turns, in whatever process they are."""
-    if request.node.get_closest_marker("model") is None:
+    """Tests that run the real model take turns, in whatever process they are."""
+    if request.node.get_closest_marker("model") is None or "tiny_model" in request.fixturenames:
         yield
         return
     home = shared_home()
