@@ -28,6 +28,13 @@ class Backend(Protocol):
 
 def load_backend(spec: BackendSpec) -> Backend:
     """Load the model of a spec; raises EngineError with a plain message where that cannot work."""
+    from genrm_engine.backends.loading import needing_extra
+
+    with needing_extra("judging"):
+        return _loaded(spec)
+
+
+def _loaded(spec: BackendSpec) -> Backend:
     if spec.kind == "scripted":
         from genrm_engine.backends.scripted import ScriptedBackend
 

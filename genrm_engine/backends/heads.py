@@ -150,6 +150,7 @@ def load_classifier(model: str, *, dtype: str, device: str, **options: Any) -> "
     From safetensors only, without any code from the model's folder. Raises EngineError, also where the folder has
     a manifest that its files differ from.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForSequenceClassification
     from transformers.utils.logging import disable_progress_bar
 
@@ -166,7 +167,7 @@ def load_classifier(model: str, *, dtype: str, device: str, **options: Any) -> "
             **options,
         )
         loaded.to(torch_device(device))  # type: ignore[arg-type]
-    except (ImportError, OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError, SafetensorError) as error:
         raise EngineError(f"the model {model} cannot be loaded: {first_line(error)}") from error
     except RuntimeError as error:
         raise out_of_memory(error) from error

@@ -1,6 +1,7 @@
 """Loading a causal language model from a folder or by name; knows nothing of judging."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from genrm_engine.device import lease_name
@@ -14,6 +15,19 @@ if TYPE_CHECKING:
 
 NO_WORDS = ("ForSequenceClassification", "ForTokenClassification", "RewardModel")
 """Endings of architectures that write nothing: read as a language model they would judge by chance."""
+EXTRA = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "safetensors")
+"""What is imported of the extra 'engine'."""
+
+
+@contextmanager
+def needing_extra(what: str) -> Iterator[None]:
+    """Raise EngineError where a library of the extra 'engine' is missing; any other ImportError is a fault of ours."""
+    try:
+        yield
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in EXTRA:
+            raise
+        raise EngineError(f"{what} needs the 'engine' extra: {error}") from error
 
 
 def torch_device(device: str) -> "torch.device":
@@ -90,10 +104,11 @@ def load_model(model: str, *, dtype: str, device: str) -> "PreTrainedModel":
 def merged(base: "PreTrainedModel", adapter: str) -> "PreTrainedModel":
     """The model with the adapter in the folder ``adapter`` folded into its weights. Raises EngineError."""
     from peft import PeftModel
+    from safetensors import SafetensorError
 
     try:
         whole: PreTrainedModel = PeftModel.from_pretrained(base, adapter).merge_and_unload()
-    except (ImportError, OSError, ValueError, RuntimeError) as error:
+    except (ImportError, OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise EngineError(f"the adapter in {adapter} does not fit: {first_line(error)}") from error
     return whole
 
@@ -140,10 +155,11 @@ def _refuse_missing(model: str, names: Collection[str]) -> None:
 
 
 def _loaded(kind: Any, model: str, **options: Any) -> Any:
+    from safetensors import SafetensorError
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         return kind.from_pretrained(model, trust_remote_code=False, **options)
-    except (ImportError, OSError, ValueError) as error:  # ImportError: a quantised model without its library
+    except (ImportError, OSError, ValueError, SafetensorError) as error:  # ImportError: a quantised model's library
         raise EngineError(f"the model {model} cannot be loaded: {first_line(error)}") from error

@@ -18,7 +18,6 @@ from genrm_engine.progress import Progress, wait_for_device
 from genrm_engine.types import Judgement, JudgeSettings
 from genrm_engine.weights import RUN
 
-Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
 MODEL = "folder or name of a model, 'embedded' (the starter judge), 'embedded-base' (the bare model) or 'scripted:NAME'"
 KEY_VARIABLE = "OPENAI_API_KEY"
 
@@ -45,7 +44,7 @@ def settings_of(options: argparse.Namespace) -> JudgeSettings:
     return JudgeSettings(
         method=options.method,
         samples_per_order=options.samples,
-        rubric=options.rubric.read_text(encoding="utf-8") if options.rubric else "",
+        rubric=rubric_of(options.rubric) if options.rubric else "",
         temperature=options.temperature,
         top_p=options.top_p,
         max_rationale_tokens=options.max_rationale_tokens,
@@ -57,6 +56,14 @@ def settings_of(options: argparse.Namespace) -> JudgeSettings:
         cascade=options.cascade,
         cascade_margin=options.cascade_margin,
     )
+
+
+def rubric_of(file: Path) -> str:
+    """The guidelines in a file, as UTF-8 with or without a mark at its beginning. Raises EngineError."""
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise EngineError(f"{file} cannot be read: {error}") from error
 
 
 def rows_of(file: Path, options: argparse.Namespace) -> list[DataRow]:

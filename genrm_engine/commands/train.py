@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from genrm_engine.backends.loading import needing_extra
 from genrm_engine.commands.shared import (
     add_common,
     add_format,
@@ -15,6 +16,7 @@ from genrm_engine.commands.shared import (
     model_of,
     progress_of,
     rows_of,
+    rubric_of,
 )
 from genrm_engine.errors import EngineError
 from genrm_engine.formats import labelled_pairs
@@ -32,11 +34,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         config = TrainConfig.from_json({**row, "device": device, "model": model_of(config.model, options)})
         rows = labelled_pairs(rows_of(options.train, options))
         older = labelled_pairs(rows_of(options.replay, options)) if options.replay else []
-        from genrm_engine.training.run import train
-        from genrm_engine.training.trackers import tracked
+        with needing_extra("training"):
+            import peft  # noqa: F401  # what is missing at the end of a run would cost the whole of it
 
+            from genrm_engine.training.run import train
+            from genrm_engine.training.trackers import tracked
         with tracked(tracking, config, options.out, progress):
-            about = train(config, rows, options.out, progress=progress, older=older)
+            about = train(config, rows, options.out, progress=progress, older=older, splits=options.split or ())
     return {"judge": str(options.out / "judge"), **about}
 
 
@@ -52,7 +56,7 @@ def config_row(options: argparse.Namespace) -> dict[str, Any]:
             raise EngineError(f"{options.config} does not hold a JSON object")
     given = {name: getattr(options, name) for name in ("method", "model", "device", "threads")}
     row = {**row, **dict(_setting(text) for text in options.set or ())}
-    given["rubric"] = options.rubric and options.rubric.read_text(encoding="utf-8")
+    given["rubric"] = options.rubric and rubric_of(options.rubric)
     return {**row, **{name: value for name, value in given.items() if value is not None}}
 
 

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from genrm_engine.device import lease_name
+
 
 def machine(name: str, device: str, threads: int | None) -> dict[str, Any]:
     """Name, processor, cores, threads, device and the versions that bear on speed."""
@@ -15,7 +17,7 @@ def machine(name: str, device: str, threads: int | None) -> dict[str, Any]:
         "processor": _processor(),
         "cpus": os.cpu_count(),
         "threads": threads,
-        "device": _gpu() or device,
+        "device": _gpu(device) or device,
         "python": platform.python_version(),
         "torch": _torch(),
     }
@@ -29,11 +31,13 @@ def _processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
-def _gpu() -> str:
+def _gpu(device: str) -> str:
+    """The name of the GPU that a device means; empty where it means none, or none is there."""
+    kind, _, number = lease_name(device).partition(":")
     torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
+    if kind != "cuda" or torch is None or not torch.cuda.is_available():
         return ""
-    return str(torch.cuda.get_device_name(0))
+    return str(torch.cuda.get_device_name(int(number or 0)))
 
 
 def _torch() -> str:

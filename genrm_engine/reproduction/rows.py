@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from genrm_engine.backends import BackendSpec, load_backend
+from genrm_engine.backends.loading import needing_extra
 from genrm_engine.errors import EngineError
 from genrm_engine.evaluation.run import judge_file, measure
 from genrm_engine.files import write_json
@@ -112,8 +113,8 @@ def _config(place: Place, preset: Preset, row: RowSpec, chosen: Mapping[str, Any
 
 
 def _train(place: Place, config: TrainConfig, rows: Sequence[LabelledPair], work: Path) -> dict[str, Any]:
-    from genrm_engine.training.run import train
-
+    with needing_extra("training"):
+        from genrm_engine.training.run import train
     about = train(config, rows, work, progress=replace_progress(place.progress, work))
     metrics = about["metrics"]
     settings = {name: value for name, value in about["config"].items() if name not in ("model", "device", "threads")}
@@ -177,5 +178,7 @@ def _judged(
 
 
 def replace_progress(progress: Progress, folder: Path) -> Progress:
-    """The same listener, writing into another folder."""
-    return Progress(folder, echo=progress.echo)
+    """The same listener, writing into another folder and cancelled by the same file."""
+    found = Progress(folder, echo=progress.echo)
+    found.cancel_file = progress.cancel_file
+    return found

@@ -1,6 +1,7 @@
 """The frozen configuration of a training run; loads without PyTorch, so that a web form can check it."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, Self, get_args
@@ -44,6 +45,8 @@ EPOCHS = {
     "grpo": 1.0,
     "warm-up": 3.0,
 }
+SEEDS = 2**32
+"""NumPy takes no larger seed."""
 BETAS = {"star-ipo": 1.0, "grpo": 0.0}
 """IPO's loss is averaged per token in TRL, so it wants a larger beta; GRPO runs without a reference by default."""
 
@@ -112,7 +115,11 @@ class TrainConfig:
         "genrm, warm-up, bradley-terry, pairrm: train on the share of annotators for each side where several labelled.",
     )
     consistency_weight: float = _option(1.0, "grpo: weight of the reward for being right in both orders.")
-    warm_up: str = _option("", "File of pairs with written rationales to warm the format up on first; empty: none.")
+    warm_up: str = _option(
+        "",
+        "File of pairs with written rationales to warm the format up on first, of the run's splits only where its rows "
+        "name any; empty: none.",
+    )
     replay_share: float = _option(0.5, "Older labelled pairs mixed in for each new one, where a file of them is given.")
     temperature: float = _option(1.0, "Sampling temperature of rationales.")
     top_p: float = _option(0.95, "Nucleus of the sampling.")
@@ -171,6 +178,10 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value < 0:
                 yield f"{name} must not be negative"
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                yield f"{item.name} must be a finite number"
 
     def _problems(self) -> list[str]:
         found = list(self._bounds())
@@ -190,6 +201,8 @@ class TrainConfig:
             found.append("warmup_ratio must be below 1")
         if self.top_p > 1:
             found.append("top_p must be at most 1")
+        if self.seed >= SEEDS:
+            found.append(f"seed must be below {SEEDS}")
         if self.threads is not None and self.threads < 1:
             found.append("threads must be at least 1")
         if self.micro_batch_size >= 1 and self.batch_size % self.micro_batch_size:

@@ -1,7 +1,7 @@
 """From labelled pairs to token ids with weights, in both orders; knows prompts and an encoder, no model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,16 +46,15 @@ def items(
 ) -> tuple[list[Item], int]:
     """Both orders of each pair whose prompt fits ``max_tokens``, and how many pairs did not fit.
 
-    A prompt is never cut for training: a pair is taken whole or left out.
+    A prompt is never cut for training: a pair is taken whole or left out. Weighed are those that are taken.
     """
-    weights = pair_weights(rows, balance_length=config.balance_length)
     found: list[Item] = []
     left_out = 0
-    for row, weight in zip(rows, weights, strict=True):
+    for row in rows:
         orders = []
         for swapped in (False, True):
             prompt = build_prompt(row.pair, method=method, rubric=config.rubric, swapped=swapped)
-            orders.append(Item(row, swapped, prompt, tuple(encoder.prompt_ids(prompt)), weight))
+            orders.append(Item(row, swapped, prompt, tuple(encoder.prompt_ids(prompt)), 1.0))
         if max(len(item.prompt_ids) for item in orders) > config.max_tokens:
             left_out += 1
         else:
@@ -65,7 +64,8 @@ def items(
             f"{len(found) // 2} labelled pairs can be trained on ({left_out} longer than {config.max_tokens} tokens): "
             f"at least {LEAST_PAIRS} are needed"
         )
-    return found, left_out
+    weights = pair_weights([item.row for item in found[::2]], balance_length=config.balance_length)
+    return [replace(item, weight=weights[number // 2]) for number, item in enumerate(found)], left_out
 
 
 def pair_weights(rows: Sequence[LabelledPair], *, balance_length: bool) -> list[float]:

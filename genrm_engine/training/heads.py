@@ -5,6 +5,7 @@ annotators for the first: -log σ(r(x, y_w) - r(x, y_l)) and -log σ(s) where a 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,20 +137,22 @@ def response_rows(
     rows: Sequence[LabelledPair], *, config: TrainConfig, encoder: ResponseEncoder
 ) -> list[dict[str, Any]]:
     """A row for each pair that fits: the token ids of its two responses, the share that prefers A, its weight."""
-    found = []
-    weights = pair_weights(rows, balance_length=config.balance_length)
-    for row, weight in zip(rows, weights, strict=True):
-        item = Item(row, False, build_prompt(row.pair, method="score"), (), weight)
-        prompt = item.prompt
+    found: list[tuple[Item, list[list[int]]]] = []
+    for row in rows:
+        prompt = build_prompt(row.pair, method="score")
         texts = [encoder.response_ids(prompt.asked, response) for response in (prompt.first, prompt.second)]
         if max(map(len, texts)) <= config.max_tokens:
-            found.append(_row(item, texts, soft=config.soft_labels))
+            found.append((Item(row, False, prompt, (), 1.0), texts))
     if len(found) < LEAST_PAIRS:
         raise EngineError(
             f"{len(found)} labelled pairs can be trained on ({len(rows) - len(found)} with a response longer than "
             f"{config.max_tokens} tokens): at least {LEAST_PAIRS} are needed"
         )
-    return found
+    weights = pair_weights([item.row for item, _ in found], balance_length=config.balance_length)
+    return [
+        _row(replace(item, weight=weight), texts, soft=config.soft_labels)
+        for (item, texts), weight in zip(found, weights, strict=True)
+    ]
 
 
 def _row(item: Item, texts: list[list[int]], *, soft: bool) -> dict[str, Any]:

@@ -29,14 +29,14 @@ def genrm(run: Run, rows: Sequence[LabelledPair]) -> Fitted:
     share = SAMPLING / 2 if explained else 0.0
     training = [row for item in asked for row in verdict_rows(item, run.encoder, soft=run.config.soft_labels)]
     if explained:
-        chains = run.sampled(run.config.model, explained, part_of(WHOLE, 0, share), samples=1)
+        chains = run.sampled(run.config.model, explained, part_of(run.span, 0, share), samples=1)
         training += [
             chain_row(item, chain.token_ids, run.encoder, rationale=run.config.rationale_weight, verdict=1.0)
             for item in explained
             for chain in chains[item.key][:1]
         ]
     model = run.load(run.config.model)
-    model, seen = run.fit(model, training, part_of(WHOLE, share, 1), name="genrm", on="verdicts")
+    model, seen = run.fit(model, training, part_of(run.span, share, 1), name="genrm", on="verdicts")
     return model, {**seen, "pairs_left_out": left_out, "rationale_rows": len(explained)}
 
 
@@ -51,7 +51,7 @@ def warm_up(run: Run, rows: Sequence[LabelledPair]) -> Fitted:
         chain_row(item, written_ids(item, run.encoder), run.encoder, rationale=run.config.rationale_weight, verdict=1.0)
         for item in explained
     ]
-    model, seen = run.fit(run.load(run.config.model), training, WHOLE, name="warm-up", on="written rationales")
+    model, seen = run.fit(run.load(run.config.model), training, run.span, name="warm-up", on="written rationales")
     return model, {**seen, "pairs_left_out": left_out, "rationale_rows": len(explained)}
 
 
@@ -59,10 +59,12 @@ def rationalizer(run: Run, rows: Sequence[LabelledPair]) -> Fitted:
     """Rationales written by a judge that was told the answer, learnt as if it had not been."""
     asked, left_out = _items(run, rows, "cot")
     count = run.config.pairs_per_order
-    chains = run.sampled(run.config.model, [told(item) for item in asked], part_of(WHOLE, 0, SAMPLING), samples=count)
+    chains = run.sampled(
+        run.config.model, [told(item) for item in asked], part_of(run.span, 0, SAMPLING), samples=count
+    )
     training = [_answer(run, item, chain) for item in asked for chain in chains[item.key]]
     model = run.load(run.config.model)
-    model, seen = run.fit(model, training, part_of(WHOLE, SAMPLING, 1), name="rationalizer", on="rationales")
+    model, seen = run.fit(model, training, part_of(run.span, SAMPLING, 1), name="rationalizer", on="rationales")
     return model, {**seen, "pairs_left_out": left_out}
 
 
@@ -75,7 +77,7 @@ def star(run: Run, rows: Sequence[LabelledPair]) -> Fitted:
         after = run.out / "iterations" / str(number)
         known = run.saved(after)
         if known is None:
-            span = part_of(WHOLE, number / len(slices), (number + 1) / len(slices))
+            span = part_of(run.span, number / len(slices), (number + 1) / len(slices))
             model, known = _iteration(run, current, part, number, span)
             if number + 1 < len(slices):
                 run.save(model, after, known)
@@ -83,8 +85,6 @@ def star(run: Run, rows: Sequence[LabelledPair]) -> Fitted:
                 free_memory()  # the next one is read from the folder
         history.append(known)
         current = str(after)
-    if model is None:  # killed between the last iteration and the end
-        model = run.load(current)
     return model, {**history[-1], "iterations": history, "pairs_left_out": left_out}
 
 
@@ -96,7 +96,7 @@ def reward_head(run: Run, rows: Sequence[LabelledPair]) -> Fitted:
     fit = heads.train_bradley_terry if kind == "bradley-terry" else heads.train_pairrm
     model = heads.load_head_model(run.config.model, kind=kind, config=run.config)
     folder = run.out / "checkpoints" / kind
-    return fit(model, rows, config=run.config, encoder=run.encoder, folder=folder, progress=run.progress, span=WHOLE)
+    return fit(model, rows, config=run.config, encoder=run.encoder, folder=folder, progress=run.progress, span=run.span)
 
 
 def grpo(run: Run, rows: Sequence[LabelledPair]) -> Fitted:
@@ -111,7 +111,7 @@ def grpo(run: Run, rows: Sequence[LabelledPair]) -> Fitted:
         encoder=run.encoder,
         folder=run.out / "checkpoints" / "grpo",
         progress=run.progress,
-        span=WHOLE,
+        span=run.span,
     )
     return model, {**seen, "pairs_left_out": left_out}
 

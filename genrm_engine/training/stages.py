@@ -39,12 +39,13 @@ Fitted = tuple[Any, dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run's configuration (resolved), folder, tokenizer and progress."""
+    """A run's configuration (resolved), folder, tokenizer, progress, and the part of that which training covers."""
 
     config: TrainConfig
     out: Path
     encoder: PromptEncoder
     progress: Progress
+    span: Span
 
     def load(self, model: str) -> "PreTrainedModel":
         """The model to train: fp32 master weights, or the device's own format where only an fp32 adapter is trained."""

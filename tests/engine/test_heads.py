@@ -156,6 +156,18 @@ def test_long_pairs_are_left_out_and_counted(tiny_model: Path, tmp_path: Path) -
         fit(config_of(tiny_model, "bradley-terry", max_tokens=5), rows, tmp_path / "none")
 
 
+def test_a_pair_that_is_left_out_counts_in_no_balance(tiny_model: Path) -> None:
+    from genrm_engine.training import heads
+
+    pair = make_labelled(1)[0].pair
+    pairs = [replace(pair, id=str(n), response_a="one two " * n, response_b="one") for n in (1, 2, 3, 900, 901, 902)]
+    rows = [LabelledPair(each, "a" if each.id in "12" else "b") for each in pairs]
+    found = heads.response_rows(rows, config=config_of(tiny_model, "bradley-terry"), encoder=encoder_of(tiny_model))
+    first, second, shorter = [one["weight"] for one in found]
+    assert first + second == pytest.approx(shorter)
+    assert first + second + shorter == pytest.approx(3)
+
+
 def test_a_new_head_is_drawn_by_the_seed(tiny_model: Path) -> None:
     from genrm_engine.training.heads import load_head_model
 

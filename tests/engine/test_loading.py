@@ -71,3 +71,35 @@ def test_a_library_that_a_model_needs_is_named(
     monkeypatch.setattr(f"transformers.AutoModel{kind}.from_pretrained", missing)
     with pytest.raises(EngineError, match=f"cannot be loaded: {expected}"):
         load(str(tmp_path), dtype="float32", device="cpu")
+
+
+TORN = {
+    "cut short": lambda whole: whole[: len(whole) // 2],
+    "a pointer of Git LFS": lambda _: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+}
+
+
+@pytest.mark.parametrize("how", sorted(TORN))
+@pytest.mark.parametrize(
+    ("kind", "load"), [("LlamaForCausalLM", loading.load_model), ("LlamaModel", heads.load_classifier)]
+)
+def test_a_torn_file_of_weights_is_told_in_words(tmp_path: Path, kind: str, load: Any, how: str) -> None:
+    folder = model_in(tmp_path / "torn", kind=kind, tied=False)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(TORN[how](weights.read_bytes()))
+    with pytest.raises(EngineError, match="torn cannot be loaded"):
+        load(str(folder), dtype="float32", device="cpu")
+
+
+def test_a_torn_adapter_is_told_in_words(tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    base = loading.load_model(
+        str(model_in(tmp_path / "base", kind="LlamaForCausalLM", tied=False)), dtype="float32", device="cpu"
+    )
+    get_peft_model(base, LoraConfig(target_modules=["q_proj"])).save_pretrained(str(tmp_path / "adapter"))
+    weights = tmp_path / "adapter" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:99])
+    whole = loading.load_model(str(tmp_path / "base"), dtype="float32", device="cpu")
+    with pytest.raises(EngineError, match="adapter does not fit"):
+        loading.merged(whole, str(tmp_path / "adapter"))

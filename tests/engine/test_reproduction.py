@@ -1,14 +1,18 @@
 """The reproduction on a tiny model: every row, settings chosen before a test fold is read, resumable, one table."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from genrm_engine.errors import EngineError
+from genrm_engine.backends.scripted import ScriptedBackend
+from genrm_engine.errors import Cancelled, EngineError
 from genrm_engine.progress import Progress
+from genrm_engine.reproduction.machine import machine
 from genrm_engine.reproduction.presets import PRESETS, Preset, Study, preset
 from genrm_engine.reproduction.run import reproduce, tables
 from genrm_engine.reproduction.splits import fold, group_of, inner, some
@@ -174,3 +178,24 @@ def test_a_folder_keeps_to_its_preset_and_its_data(tmp_path: Path) -> None:
     (place.data / "inside.jsonl").unlink()
     with pytest.raises(EngineError, match=r"inside\.jsonl: no such file"):
         tables(place, other)
+
+
+def test_a_reproduction_stops_at_the_cancel_file_that_the_command_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = place_for(tmp_path, tmp_path)
+    monkeypatch.setattr("genrm_engine.reproduction.rows.load_backend", lambda _: ScriptedBackend("scripted:longer"))
+    place.progress.cancel_file.touch()
+    with pytest.raises(Cancelled):
+        reproduce(place, tiny_preset(), only=["base-score"])
+    place.progress.cancel_file.unlink()
+    assert "inside/base-score/0" not in reproduce(place, tiny_preset(), only=["base-score"])["missing"]
+
+
+@pytest.mark.parametrize(("device", "named"), [("cpu", "cpu"), ("cuda", "GPU 0"), ("cuda:1", "GPU 1")])
+def test_a_figure_names_the_device_that_it_was_measured_on(
+    monkeypatch: pytest.MonkeyPatch, device: str, named: str
+) -> None:
+    cuda = SimpleNamespace(is_available=lambda: True, get_device_name=lambda number: f"GPU {number}")
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    assert machine("", device, 1)["device"] == named

@@ -110,6 +110,20 @@ def test_star_begins_with_a_warm_up_where_it_is_asked_for(tiny_model: Path, tmp_
     assert told["config"]["method"] == "warm-up"
 
 
+def test_a_warm_up_is_the_first_part_of_a_run_and_not_its_end(tiny_model: Path, tmp_path: Path) -> None:
+    written = tmp_path / "written.jsonl"
+    written.write_text("".join(json.dumps(row.to_json()) + "\n" for row in explained(8)))
+    about = run(config_of(tiny_model, "star-sft", warm_up=str(written), epochs=1), tmp_path / "out")
+    told = read_appended(tmp_path / "out" / "progress.jsonl")
+    fractions = [row["fraction"] for row in told]
+    assert fractions == sorted(fractions)
+    assert [row["message"] for row in told if row["phase"] == "done"] == ["The judge is trained"]
+    assert (told[-1]["phase"], told[-1]["metrics"]) == ("done", about["metrics"])
+    [begun] = [row["fraction"] for row in told if row["message"] == "Saving the warmed-up judge"]
+    assert 0 < begun < 0.5
+    assert all(row["fraction"] > begun for row in told if row.get("stage") == "star-0")
+
+
 def test_a_kept_adapter_is_small_and_names_no_folder(tiny_model: Path, tmp_path: Path) -> None:
     config = config_of(tiny_model, "warm-up", lora=True, keep_adapter=True, epochs=1)
     run(config, tmp_path, explained(8))

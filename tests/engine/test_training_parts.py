@@ -12,9 +12,9 @@ import pytest
 from genrm_engine.errors import EngineError
 from genrm_engine.files import append_row, data_hash, read_appended, write_json
 from genrm_engine.formats import read_labelled, read_pairs
-from genrm_engine.prompts import build_prompt
+from genrm_engine.prompts import JudgePrompt, build_prompt
 from genrm_engine.training.config import TrainConfig
-from genrm_engine.training.data import Item, chain_row, pair_weights, verdict_rows, written_ids
+from genrm_engine.training.data import Item, chain_row, items, pair_weights, verdict_rows, written_ids
 from genrm_engine.training.replay import replayed
 from genrm_engine.training.selection import select
 from genrm_engine.types import Chain, LabelledPair, Message, Pair
@@ -48,6 +48,11 @@ def test_config_survives_json_and_fills_in_its_methods_defaults() -> None:
         ({"method": "star-dpo", "model": "m", "beta": -0.1}, "beta must not be negative"),
         ({"method": "genrm", "model": "m", "keep_adapter": True}, "keep_adapter needs lora"),
         ({"method": "pairrm", "model": "m", "warm_up": "x"}, "writes no rationale"),
+        ({"method": "genrm", "model": "m", "learning_rate": float("nan")}, "learning_rate must be a finite number"),
+        ({"method": "genrm", "model": "m", "temperature": float("nan")}, "temperature must be a finite number"),
+        ({"method": "genrm", "model": "m", "warmup_ratio": float("nan")}, "warmup_ratio must be a finite number"),
+        ({"method": "genrm", "model": "m", "epochs": float("inf")}, "epochs must be a finite number"),
+        ({"method": "genrm", "model": "m", "seed": 2**32}, "seed must be below 4294967296"),
     ],
 )
 def test_a_bad_config_is_refused_by_the_name_of_its_field(row: Any, says: str) -> None:
@@ -158,8 +163,23 @@ class Letters:
     def text_ids(self, text: str) -> list[int]:
         return [ord(letter) for letter in text]
 
+    def prompt_ids(self, prompt: JudgePrompt) -> list[int]:
+        return self.text_ids(prompt.user + prompt.opening)
+
 
 LETTERS: Any = Letters()
+
+
+def test_a_pair_that_is_left_out_counts_in_no_balance() -> None:
+    fitting = [length_pair(9, 2, "a"), length_pair(9, 3, "a"), length_pair(9, 4, "b")]
+    long = [length_pair(number, 9000, "a") for number in range(4)]
+    config = TrainConfig(method="genrm", model="m", max_tokens=5000)
+    found, left_out = items([*long, *fitting], method="score", config=config, encoder=LETTERS)
+    assert left_out == 4
+    first, second, shorter = weights = [one.weight for one in found[::2]]
+    assert first + second == pytest.approx(shorter)
+    assert np.mean(weights) == pytest.approx(1)
+    assert weights == [one.weight for one in found[1::2]], "both orders of a pair"
 
 
 def test_a_verdict_row_weighs_the_indicator_alone() -> None:

@@ -161,6 +161,7 @@ def test_an_iterations_model_is_gone_before_the_next_one_is_loaded(
     class Run:
         config = TrainConfig(method="star-sft", model="m", iterations=3)
         out = tmp_path
+        span = methods.WHOLE
 
         def saved(self, _: Path) -> None:
             return None
