@@ -15,9 +15,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from genrm_engine.backends import Backend, load_backend
+from genrm_engine.backends.loading import needing_extra
 from genrm_engine.embedded import resolve_model
 from genrm_engine.evaluation.metrics import Metrics
 from genrm_engine.evaluation.run import measure
+from genrm_engine.formats import refuse_collisions
 from genrm_engine.judge import judge
 from genrm_engine.progress import Progress
 from genrm_engine.training.config import TrainConfig
@@ -38,7 +40,11 @@ class Judge:
         return judge(pairs, backend=self.backend, settings=settings or JudgeSettings())
 
     def evaluate(self, rows: Sequence[LabelledPair], settings: JudgeSettings | None = None) -> Metrics:
-        """Judge labelled pairs and compare with the labels."""
+        """Judge labelled pairs and compare with the labels.
+
+        Raises EngineError where an id stands for different pairs or choices, before anything is judged.
+        """
+        refuse_collisions(rows)
         return measure(rows, self.judge([row.pair for row in rows], settings))
 
     def close(self) -> None:
@@ -78,8 +84,9 @@ def train(
     goes on from its last checkpoint. ``older`` labels are mixed in by ``config.replay_share``. The curves also go to
     ``track``: ``tensorboard:FOLDER`` or ``mlflow:FOLDER-OR-ADDRESS``.
     """
-    from genrm_engine.training.run import train as run
-    from genrm_engine.training.trackers import tracked
+    with needing_extra("training"):
+        from genrm_engine.training.run import train as run
+        from genrm_engine.training.trackers import tracked
 
     tracking = Tracking.parse(track, name=out.resolve().name) if track else None
     progress = Progress(out)

@@ -1,5 +1,6 @@
 """What goes into a judge and what comes out of it; knows nothing of models, files or databases."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
@@ -23,6 +24,15 @@ def as_method(value: object) -> Method:
     if value not in ("score", "cot"):
         raise EngineError(f"a method is 'score' or 'cot', not {value!r}")
     return value
+
+
+def said(value: object) -> str:
+    """A name or a note as text, empty where there is none: data frames write NaN for that, and hold 7 as 7.0."""
+    if isinstance(value, float):
+        if math.isnan(value):
+            return ""
+        value = int(value) if value.is_integer() else value
+    return str(value) if value or value == 0 else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +81,7 @@ class Pair:
                 prompt=messages,
                 response_a=str(row["response_a"]),
                 response_b=str(row["response_b"]),
-                group=str(row.get("group") or ""),
+                group=said(row.get("group")),
             )
         except (KeyError, TypeError) as error:
             raise EngineError(f"a pair lacks or misspells a field: {error!r}") from error
@@ -107,7 +117,7 @@ class LabelledPair:
                 choice=as_choice(row.get("choice")),
                 weight=1.0 if weight is None else float(weight),
                 p_a=None if p_a is None else float(p_a),
-                rationale=str(row.get("rationale") or ""),
+                rationale=said(row.get("rationale")),
             )
         except (TypeError, ValueError) as error:
             raise EngineError(f"a labelled pair has a weight or p_a that is no number: {error}") from error

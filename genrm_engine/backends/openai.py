@@ -5,8 +5,9 @@ Two ways, by whether the spec names the model's tokenizer:
 - completions (with a tokenizer; vLLM's server and others that take its options): the same token ids as everywhere,
   forced and free verdicts, exact token counts. For probabilities as exact as those of the other backends start the
   server with ``--hf-overrides '{"head_dtype": "float32"}'``.
-- chat (without): one user turn. The judge's turn cannot be begun for it, so ``score`` asks for one letter and ``cot``
-  reads the verdict that the judge writes itself, whichever form is asked for. Probabilities come from the candidates
+- chat (without): one user turn. The judge's turn cannot be begun for it, so ``score`` asks for one letter (a
+  reply in other words gives no verdict) and ``cot`` reads the verdict that the judge writes itself, whichever form is
+  asked for. Probabilities come from the candidates
   (``top_logprobs``) that the server lists at the verdict's letter; where it lists none, a verdict is 1.0 or 0.0.
 
 A server's sampling is not repeatable: no seed is sent, because some servers refuse one.
@@ -33,7 +34,14 @@ ONE_LETTER = " Answer with one letter, A or B, and nothing else."
 LETTER_TOKENS = 5  # some write marks or spaces before the letter
 VERDICT_TOKENS = 24  # room for the verdict's line after a rationale
 CANDIDATES = 20  # the most that OpenAI's interface lists
-_LETTER = re.compile(r"\b[AB]\b")
+_MARKS = r"[\s\"'`*_()\[\]{}<>.:,]*"  # what ``bare`` takes off a token
+_LETTER = r"(?P<letter>[AB])(?![^\W_])"
+_LEAD = r"(?i:(?:the|my|final|overall|best|better|answer|response|option|choice|verdict|winner|is)(?![^\W_]))"
+_ANSWER = re.compile(rf"{_MARKS}(?:{_LEAD}{_MARKS})*{_LETTER}")
+# After the letter: nothing more, or reasons in another sentence or line. "A better" is an article, "A: 7, B: 9" a list.
+_REST = re.compile(r"[\s\"'`*_()\[\]{}<>.:,!]*\Z|[\"'`*_)}>]*(?:[.,;!][\"'`*_)}>]*\s|[ \t\r]*\n)")
+_PARTS = re.compile(r"[.,;!?\n]")
+_FIRST = re.compile(rf"{_MARKS}{_LETTER}")
 # Where a server refuses an option by its name: what is sent instead (None: nothing).
 _INSTEAD: dict[str, str | None] = {
     "max_tokens": "max_completion_tokens",
@@ -222,12 +230,29 @@ def _reply(choice: Mapping[str, Any]) -> tuple[str, list[Step]]:
 
 
 def letter_of(text: str, steps: Sequence[Step]) -> float | None:
-    """P(A) of a reply that should be one letter; None where it is none."""
-    for token, candidates in steps:
-        if bare(token) in INDICATORS:
-            return letter_share(candidates, first=bare(token) == INDICATORS[0])
-    found = _LETTER.search(text)
-    return None if found is None else float(found.group() == INDICATORS[0])
+    """P(A) of a reply that should be one letter; None where it says anything else.
+
+    A lead such as "The better response is" may stand before the letter, and reasons after the end of its sentence or
+    line (the reply is cut off soon). Of other words the letter may be one itself: "A closer look", "neither A nor B".
+    """
+    found = _answer(text)
+    if found is None:
+        return None
+    written = "".join(token for token, _ in steps)
+    listed = found if text in written else _answer(written)  # the tokens may be fewer than the text has
+    candidates: dict[str, float] = {}
+    if listed is not None and listed["letter"] == found["letter"]:
+        candidates = _candidates_at(listed.string, steps, listed.start("letter"))
+    return letter_share(candidates, first=found["letter"] == INDICATORS[0])
+
+
+def _answer(text: str) -> re.Match[str] | None:
+    """The letter that the text answers with; None where it says more, or where its reasons begin with the other one."""
+    found = _ANSWER.match(text)
+    if found is None or not _REST.match(text, found.end()):
+        return None
+    firsts = [_FIRST.match(part) for part in _PARTS.split(text[found.end() :])]
+    return None if any(first and first["letter"] != found["letter"] for first in firsts) else found
 
 
 def chain_of(text: str, steps: Sequence[Step], *, tokens: int) -> Chain:

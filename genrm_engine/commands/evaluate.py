@@ -1,6 +1,7 @@
 """``evaluate``: a judge measured on labelled files; an unfinished measurement is continued."""
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from genrm_engine.commands.shared import (
 )
 from genrm_engine.errors import EngineError
 from genrm_engine.evaluation.alternative_annotator import EPSILONS
-from genrm_engine.evaluation.run import evaluate_file, evaluate_sets, read_gold
+from genrm_engine.evaluation.run import evaluate_file, evaluate_sets, read_gold, set_name
 from genrm_engine.formats import DataRow, labelled_pairs, read_data
 
 
@@ -52,10 +53,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _sets(options: argparse.Namespace) -> dict[str, list[DataRow]]:
-    """The rows of each file by its name."""
+    """The rows of each file by its name, of which other characters than a set's name may have become dashes."""
     found: dict[str, list[DataRow]] = {}
     for path in options.data:
-        name = path.name.split(".")[0]
+        plain = re.sub(r"[^\w-]", "-", path.name.split(".")[0]).lstrip("-")
+        name = set_name(plain, calibrated=options.calibration is not None)
         if name in found:
             raise EngineError(f"two data files are named {name}: a set is named by its file")
         found[name] = rows_of(path, options)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from genrm_engine.commands.shared import add_common, add_format, add_judging, judge_of, progress_of, settings_of
+from genrm_engine.errors import EngineError
 from genrm_engine.evaluation.resuming import same_judging
 from genrm_engine.evaluation.run import judge_file
 from genrm_engine.formats import read_pairs
@@ -14,6 +15,8 @@ from genrm_engine.formats import read_pairs
 def run(options: argparse.Namespace) -> dict[str, Any]:
     progress = progress_of(options, options.out.parent / f"{options.out.name}.progress")
     pairs = read_pairs(options.input, format=options.format)
+    if not pairs:
+        raise EngineError(f"{options.input} has no row")
     settings = settings_of(options)
     started = time.monotonic()
     with judge_of(options, progress) as (backend, judge):

@@ -1,11 +1,12 @@
 """How far a judge agrees with people, and people with each other; knows labels by annotator, ties among them.
 
-A judge that is undecided (a probability of exactly one half) says "tie" here. Intervals are 95 % bootstrap intervals
+A judge that is undecided (a probability of exactly one half) says "tie" here; one whose verdict could not be read says
+nothing, and its pair is left out. Intervals are 95 % bootstrap intervals
 by group: kappa and alpha are functions of tables that are sums over the pairs, so a resample only adds up tables.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -56,8 +57,8 @@ class Agreement:
 
 
 def agreement(judgements: Sequence[Judgement], rows: Sequence[DataRow]) -> Agreement:
-    """The figures on the rows that are judged."""
-    said = {judgement.pair_id: label_of(judgement.p_a) for judgement in judgements}
+    """The figures on the rows of which the judge says anything."""
+    said = said_of(judgements)
     judged = {row.pair.id: row for row in rows if row.pair.id in said}
     groups = {item: row.pair.group for item, row in judged.items()}
     consensus = {item: row.choice for item, row in judged.items() if row.choice is not None}
@@ -84,6 +85,11 @@ def label_of(p_a: float) -> Label:
     if p_a == 0.5:
         return "tie"
     return "a" if p_a > 0.5 else "b"
+
+
+def said_of(judgements: Iterable[Judgement]) -> dict[str, Label]:
+    """What the judge says of each pair; nothing where no verdict could be read in any sample."""
+    return {one.pair_id: label_of(one.p_a) for one in judgements if not 0 < one.samples <= one.unparsed}
 
 
 def labels_of(row: DataRow) -> dict[str, Label]:

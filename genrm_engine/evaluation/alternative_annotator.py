@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from genrm_engine.errors import EngineError
-from genrm_engine.evaluation.agreement import label_of, labels_of
+from genrm_engine.evaluation.agreement import labels_of, said_of
 from genrm_engine.formats import DataRow
 from genrm_engine.types import Judgement
 
@@ -70,14 +70,13 @@ def check_epsilon(epsilon: float) -> None:
 def alternative_annotator_test(
     judgements: Sequence[Judgement], rows: Sequence[DataRow], *, epsilon: float = EPSILONS["skilled"]
 ) -> AlternativeAnnotatorTest:
-    """Run the test on the judged rows with two labels or more; ties are labels like the others.
+    """Run the test on the rows with two labels or more of which the judge says anything; ties are labels too.
 
     Annotators with fewer than 30 such pairs are not tested (``left_out`` counts them), their labels stay in the rest of
     the others. With fewer than three tested annotators the test is not done. Raises EngineError for an epsilon outside
     0 to 1.
     """
-    said = {judgement.pair_id: label_of(judgement.p_a) for judgement in judgements}
-    return replacement_test(said, {row.pair.id: labels_of(row) for row in rows}, epsilon=epsilon)
+    return replacement_test(said_of(judgements), {row.pair.id: labels_of(row) for row in rows}, epsilon=epsilon)
 
 
 def replacement_test(

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from genrm_engine.evaluation.bootstrap import group_of, interval, mean
+from genrm_engine.formats import refuse_collisions
 from genrm_engine.types import Choice, Judgement, LabelledPair
 
 BINS = 10
@@ -102,7 +103,11 @@ def evaluate(
 
 
 def measure(rows: Sequence[LabelledPair], judgements: Sequence[Judgement]) -> Metrics:
-    """The figures for labelled pairs that carry their own groups and lengths."""
+    """The figures for labelled pairs that carry their own groups and lengths.
+
+    Raises EngineError where an id stands for different pairs or choices.
+    """
+    refuse_collisions(rows)
     return evaluate(
         judgements,
         {row.pair.id: row.choice for row in rows},

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from genrm_engine.evaluation.agreement import LABELS, coincidences, label_of, labels_of, majority_credit
+from genrm_engine.evaluation.agreement import LABELS, coincidences, labels_of, majority_credit, said_of
 from genrm_engine.formats import DataRow
 from genrm_engine.types import Judgement
 
@@ -28,7 +28,7 @@ class Rated:
     """A pair and what was said of it, in its stored order.
 
     ``labels`` are people's, one each; ``criteria`` their answers by the criterion's name. ``judge`` is None where there
-    is no judgement, or where it may not be compared because the judge was trained on the pair. ``at`` is when the last
+    is no verdict, or where it may not be compared because the judge was trained on the pair. ``at`` is when the last
     label was given.
     """
 
@@ -47,7 +47,7 @@ class Rated:
 
 def rated(judgements: Sequence[Judgement], rows: Sequence[DataRow]) -> list[Rated]:
     """The rows of a data file with the judge's labels where it judged them."""
-    said = {judgement.pair_id: label_of(judgement.p_a) for judgement in judgements}
+    said = said_of(judgements)
     return [Rated(row.pair.id, row.pair.group, labels_of(row), said.get(row.pair.id)) for row in rows]
 
 

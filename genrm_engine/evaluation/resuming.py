@@ -16,6 +16,7 @@ from genrm_engine.prompts import prompt_hash
 from genrm_engine.types import BackendSpec, JudgeSettings, Pair
 from genrm_engine.weights import weights_mark
 
+_PAIRS_OF = "pairs of "
 _READ_BY_SCORE = ("method", "rubric", "max_prompt_tokens")
 
 
@@ -38,16 +39,18 @@ def same_judging(
 
     ``judge`` are its marks, ``pairs`` those of each file of judgements. What only one side says is not compared:
     earlier versions said less, and their judgements are gone on with. Judgements without ``settings.json`` are refused,
-    because nothing says whose they are.
+    because nothing says whose they are. Where no judgement was made yet, nothing is bound.
     """
     file = folder / "settings.json"
     now = {
         **_read(settings),
         "prompt_hash": prompt_hash(),
         **judge,
-        **{f"pairs of {os.path.relpath(path, folder)}": _content(of) for path, of in pairs.items()},
+        **{f"{_PAIRS_OF}{os.path.relpath(path, folder)}": _content(of) for path, of in pairs.items()},
     }
     known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if _judged_nothing(folder, known) and not any(path.exists() for path in pairs):
+        known = {}
     for path in pairs:
         if path.exists() and not known:
             raise EngineError(f"nothing says which judge {path} is of ({file} is missing): choose another place")
@@ -59,6 +62,12 @@ def same_judging(
         )
     folder.mkdir(parents=True, exist_ok=True)
     write_json(file, {**known, **now})
+
+
+def _judged_nothing(folder: Path, known: Mapping[str, object]) -> bool:
+    """Whether files of judgements are named and none of them was begun; earlier versions named none."""
+    files = [folder / name.removeprefix(_PAIRS_OF) for name in known if name.startswith(_PAIRS_OF)]
+    return bool(files) and not any(path.exists() for path in files)
 
 
 def _read(settings: JudgeSettings) -> dict[str, object]:

@@ -20,9 +20,9 @@ from genrm_engine.formats import DataRow, labelled_pairs
 from genrm_engine.judge import judge
 from genrm_engine.progress import Progress
 from genrm_engine.prompts import PROMPT_VERSION, prompt_hash
-from genrm_engine.types import Choice, Judgement, JudgeSettings, LabelledPair, Pair
+from genrm_engine.types import Choice, Judgement, JudgeSettings, LabelledPair, Pair, said
 
-__all__ = ["evaluate_file", "evaluate_sets", "gold_figures", "judge_file", "measure", "read_gold"]
+__all__ = ["evaluate_file", "evaluate_sets", "gold_figures", "judge_file", "measure", "read_gold", "set_name"]
 
 CHUNK = 16
 REFUSED_AT_MOST = 0.1
@@ -140,7 +140,7 @@ def evaluate_sets(
     figures are without them. Raises EngineError, for what cannot be measured before judging.
     """
     check_epsilon(epsilon)
-    rows = {_folder_name(name): usable(name, given) for name, given in sets.items()}
+    rows = {set_name(name, calibrated=bool(calibration)): usable(name, given) for name, given in sets.items()}
     if calibration:
         others = usable(CALIBRATION, calibration)
         for given in rows.values():
@@ -149,7 +149,7 @@ def evaluate_sets(
     pairs = {out / name / "judgements.jsonl": [row.pair for row in given] for name, given in rows.items()}
     same_judging(out, settings, judge or {}, pairs)
     judged = _judge_sets(rows, backend=backend, settings=settings, out=out, progress=progress)
-    fitted_on = judged.pop(CALIBRATION, None)
+    fitted_on = judged.pop(CALIBRATION) if calibration else None
     found = {}
     for name, one in judged.items():
         figures = figures_of(one, fitted_on=fitted_on, epsilon=epsilon)
@@ -206,8 +206,14 @@ def _how(settings: JudgeSettings) -> dict[str, Any]:
     }
 
 
-def _folder_name(name: str) -> str:
-    if name == CALIBRATION or not re.fullmatch(r"\w[\w.-]*", name):
+def set_name(name: str, *, calibrated: bool) -> str:
+    """The name of a set, which its folder has too. Raises EngineError for one that cannot be, or is taken.
+
+    ``calibrated``: there are rows to calibrate on.
+    """
+    if calibrated and name == CALIBRATION:
+        raise EngineError(f"a set cannot be named {name!r}: the rows to calibrate on are")
+    if not re.fullmatch(r"\w[\w.-]*", name):
         raise EngineError(f"a set cannot be named {name!r}: use letters, digits, dots and dashes")
     return name
 
@@ -223,7 +229,8 @@ def read_gold(path: Path) -> dict[str, Choice]:
     found: dict[str, Choice] = {}
     for place, row in placed_rows(path):
         if row.get("gold") in ("a", "b") and "choice" in row:
-            if "id" not in row:
+            item = said(row.get("id"))
+            if not item:
                 raise EngineError(f"{path}, {place}: a gold question needs an id")
-            found[str(row["id"])] = row["gold"]
+            found[item] = row["gold"]
     return found

@@ -11,7 +11,6 @@ from genrm_engine.evaluation.length import relative_difference
 from genrm_engine.types import Message
 
 MULTI_TURN, CODE, QUESTION, INSTRUCTION = "multi-turn", "code", "question", "instruction"
-PROMPT_KINDS = (MULTI_TURN, CODE, QUESTION, INSTRUCTION)
 
 _CODE = re.compile(
     r"```|(?i:\b(?:python|javascript|typescript|java|c\+\+|c#|golang|php|bash|sql|html|css|regex|json)(?!\w))"

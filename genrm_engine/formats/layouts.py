@@ -30,13 +30,12 @@ from genrm_engine.formats.fields import (
     present,
     text_of,
     turns_of,
-    whole,
     winner_of,
 )
 from genrm_engine.formats.rows import HumanLabel, Label
 from genrm_engine.formats.scales import is_scale, is_unsigned, read_scale, said_winner
 from genrm_engine.formats.tools import is_argilla, is_label_studio, read_argilla, read_label_studio
-from genrm_engine.types import Message
+from genrm_engine.types import Message, said
 
 _ARENA_ONLY = ("anony", "tstamp", "language", "conv_metadata")
 
@@ -72,8 +71,8 @@ def read_row(row: Row, name: str) -> Draft:
     """The row as the layout ``name``, one of ``FORMATS``, has it."""
     layout = LAYOUTS[name]
     draft = _with_common(_by_name(layout.read(row), row), row)
-    given = None if layout.votes else row.get("id")
-    return draft if given is None else replace(draft, id=str(whole(given)))
+    given = "" if layout.votes else said(row.get("id"))
+    return replace(draft, id=given) if given else draft
 
 
 def _tandem(row: Row) -> Draft:
@@ -221,10 +220,10 @@ def _asked(asked: list[str], answers: list[str], name: str) -> Conversation:
 
 def _by_name(draft: Draft, row: Row) -> Draft:
     """A choice beside ``annotator`` is that annotator's, not the consensus."""
-    annotator = row.get("annotator")
-    if draft.stated is None or draft.labels or annotator is None or annotator == "":
+    annotator = said(row.get("annotator"))
+    if draft.stated is None or draft.labels or not annotator:
         return draft
-    label = HumanLabel(str(whole(annotator)), draft.stated, draft.strength, draft.both_bad)
+    label = HumanLabel(annotator, draft.stated, draft.strength, draft.both_bad)
     return replace(draft, stated=None, strength=None, both_bad=False, labels=(label,))
 
 
@@ -244,9 +243,9 @@ def _with_common(draft: Draft, row: Row) -> Draft:
     return replace(
         draft,
         weight=1.0 if weight is None else weight,
-        rationale=str(row.get("rationale") or ""),
-        group=str(meta.get("group_key") or row.get("group") or ""),
-        split=str(meta.get("split") or row.get("split") or row.get("part") or ""),
+        rationale=said(row.get("rationale")),
+        group=said(meta.get("group_key")) or said(row.get("group")),
+        split=said(meta.get("split")) or said(row.get("split")) or said(row.get("part")),
     )
 
 

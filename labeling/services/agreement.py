@@ -24,6 +24,7 @@ from genrm_engine.evaluation.rated import Rated, Verdict
 from genrm_engine.evaluation.slices import Overall, Slice, Window, by_criterion, overall, slices, trend
 from genrm_engine.types import Message
 from labeling.models import Deployment, Judgement, Pair, Project
+from labeling.models.judges import WITH_VERDICT
 from labeling.services.datasets import blind_labels
 
 DRAWS = 1_000
@@ -166,7 +167,7 @@ def _rater(row: Row) -> str:
 
 def _said(champion: Deployment) -> dict[int, float]:
     judged = Judgement.objects.filter(
-        NEVER_TRAINS, pair__project=champion.project_id, judge=champion.judge_id, method=champion.counts
+        NEVER_TRAINS, WITH_VERDICT, pair__project=champion.project_id, judge=champion.judge_id, method=champion.counts
     )
     return dict(judged.values_list("pair_id", "p_a"))
 

@@ -12,6 +12,7 @@ from sklearn.metrics import cohen_kappa_score
 from genrm_engine.errors import EngineError
 from genrm_engine.evaluation.agreement import agreement, alphas, coincidences, label_of, majority_credit
 from genrm_engine.evaluation.alternative_annotator import alternative_annotator_test
+from genrm_engine.evaluation.rated import rated
 from genrm_engine.formats import DataRow, HumanLabel, Label
 from genrm_engine.types import Judgement, Message, Pair
 from tests.engine.conftest import make_judgement
@@ -132,6 +133,26 @@ def test_a_better_judge_than_the_annotators_passes_and_a_random_one_fails() -> N
     rows, judgements = noisy(80, people=[0.95, 0.95, 0.95], judge=0.4)
     found = alternative_annotator_test(judgements, rows)
     assert (found.passed, found.winning_rate) == (False, 0.0)
+
+
+def test_a_judge_without_a_verdict_says_nothing_not_tie() -> None:
+    """People who disagree by thirds would make a judge that says "tie" an annotator like the others."""
+    rows = [row(number, LABELS, choice="tie") for number in range(40)]
+    silent = [make_judgement(one.pair.id, 0.5, unparsed=2) for one in rows]
+    found = alternative_annotator_test(silent, rows)
+    assert (found.passed, found.winning_rate, found.annotators) == (None, None, ())
+    figures = agreement(silent, rows)
+    assert (figures.annotators, figures.kappa, figures.alpha_with_judge, figures.judge_against_rest) == (0, *[None] * 3)
+    assert {each.judge for each in rated(silent, rows)} == {None}
+
+
+def test_figures_are_those_of_the_pairs_with_a_verdict() -> None:
+    rows, judgements = noisy(90, people=[0.9, 0.8, 0.7], judge=0.9)
+    some = [make_judgement(one.pair.id, 0.5, unparsed=2) for one in rows[:30]] + judgements[30:]
+    assert agreement(some, rows) == agreement(judgements[30:], rows[30:])
+    assert alternative_annotator_test(some, rows) == alternative_annotator_test(judgements[30:], rows[30:])
+    half = [make_judgement(one.pair.id, 0.5, unparsed=1) for one in rows]
+    assert {each.judge for each in rated(half, rows)} == {"tie"}, "one of the two orders was read"
 
 
 def test_the_test_of_one_annotator_by_hand() -> None:

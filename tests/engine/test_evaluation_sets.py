@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from genrm_engine.backends import BackendSpec, load_backend
+from genrm_engine.cli import main
 from genrm_engine.errors import EngineError
 from genrm_engine.evaluation.plots import Point, plot_learning
 from genrm_engine.evaluation.run import evaluate_sets
 from genrm_engine.formats import DataRow, HumanLabel, Label
 from genrm_engine.progress import Progress
 from genrm_engine.types import JudgeSettings
-from tests.engine.conftest import make_pair
+from tests.engine.conftest import make_labelled, make_pair
 
 
 def annotated(count: int, *, skill: float, start: int = 0) -> list[DataRow]:
@@ -147,8 +148,35 @@ def test_sets_that_cannot_be_measured_are_named(tmp_path: Path) -> None:
     rows = annotated(4, skill=1.0)
     with pytest.raises(EngineError, match=r"'\.\./other'"):
         run({"../other": rows}, tmp_path)
+    with pytest.raises(EngineError, match="cannot be named 'calibration': the rows to calibrate on are"):
+        run({"calibration": rows}, tmp_path, calibration=annotated(4, skill=1.0, start=100))
     with pytest.raises(EngineError, match="twice holds a pair twice"):
         run({"twice": [*rows, rows[0]]}, tmp_path)
+    found = run({"calibration": rows}, tmp_path / "free")
+    assert found["sets"].keys() == {"calibration"}, "no other rows have the name"
+
+
+def test_a_file_that_cannot_name_a_set_is_refused_before_the_judge_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("my data (1).jsonl", "my_data!.jsonl", "my_data?.json", "calibration.jsonl", ".jsonl")
+    for name in names:
+        rows = [row.to_json() for row in make_labelled(4)]
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    spaced, marked, asked, taken, hidden = (str(tmp_path / name) for name in names)
+    command = ["evaluate", "--out", str(tmp_path / "out"), "--model"]
+    nobody, oracle = [*command, "scripted:nobody", "--data"], [*command, "scripted:oracle", "--data"]
+    refusals = {
+        "a set cannot be named 'calibration': the rows to calibrate on are": [taken, "--calibration", spaced],
+        "a set cannot be named ''": [hidden],
+        "two data files are named my_data-": [marked, asked],
+    }
+    for said, given in refusals.items():
+        assert main([*nobody, *given]) == 2
+        assert said in capsys.readouterr().err
+    assert main([*oracle, spaced, marked, taken]) == 0
+    written = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
+    assert written["sets"].keys() == {"my-data--1-", "my_data-", "calibration"}
 
 
 def test_a_set_without_any_consensus_still_measures_agreement(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,23 @@ def test_the_same_prompt_is_one_group_in_every_layout(tmp_path: Path) -> None:
     assert read_data(write(tmp_path, other))[0].pair.group == groups["trl"]
     named = [{**ROWS["trl"], "group": "g"}, {**ROWS["hh-rlhf"], "group": "g", "meta": {"group_key": "key"}}]
     assert [read_data(write(tmp_path, row))[0].pair.group for row in named] == ["g", "key"]
+
+
+@pytest.mark.parametrize(("given", "read"), [(0, "0"), (7.0, "7"), ("", None), (None, None), (math.nan, None)])
+def test_a_group_may_be_a_number_and_what_is_missing_is_no_name(
+    tmp_path: Path, given: object, read: str | None
+) -> None:
+    """NaN is how a data frame writes that a value is missing."""
+    bare = read_data(write(tmp_path, ROWS["trl"]))[0]
+    named = dict.fromkeys(("id", "group", "split", "rationale", "annotator"), given)
+    [row] = read_data(write(tmp_path, {**ROWS["trl"], **named}))
+    pair = replace(bare.pair, id=read or bare.pair.id, group=read or bare.pair.group)
+    labels = (HumanLabel(read, bare.choice),) if read and bare.choice else ()
+    assert row == replace(bare, pair=pair, split=read or "", rationale=read or "", labels=labels)
+    [row] = read_data(write(tmp_path, {**ROWS["trl"], "meta": {"group_key": given, "split": given}, "group": "other"}))
+    assert (row.pair.group, row.split) == (read or "other", read or "")
+    stored = LabelledPair.from_json({**LabelledPair(pair, "a").to_json(), "group": given, "rationale": given})
+    assert (stored.pair.group, stored.rationale) == (read or "", read or "")
 
 
 @pytest.mark.parametrize("name", FORMATS)

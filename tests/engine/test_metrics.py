@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from genrm_engine.api import load_judge
+from genrm_engine.errors import EngineError
 from genrm_engine.evaluation.bootstrap import bootstrap_means, group_sums, interval
-from genrm_engine.evaluation.metrics import Metrics, evaluate, expected_calibration_error
+from genrm_engine.evaluation.metrics import Metrics, evaluate, expected_calibration_error, measure
 from genrm_engine.types import Choice, Judgement
-from tests.engine.conftest import make_judgement
+from tests.engine.conftest import make_judgement, make_labelled
 
 
 def test_figures_by_hand() -> None:
@@ -81,6 +83,15 @@ def test_votes_count_the_sampled_verdicts_and_a_drawn_vote_is_half_right() -> No
     assert found.vote_accuracy_low is not None
     assert found.vote_accuracy_low < 0.5
     assert evaluate([make_judgement("won", 0.9)], choices, {}).vote_accuracy is None
+
+
+def test_rows_of_several_files_with_the_same_ids_are_refused() -> None:
+    rows, others = make_labelled(4), [replace(row, choice="b") for row in make_labelled(4)]
+    with load_judge("scripted:crash:0") as judge, pytest.raises(EngineError, match="the id p0 stands for different"):
+        judge.evaluate([*rows, *others])
+    with pytest.raises(EngineError, match="the id p0 stands for different choices: every pair needs an id of its own"):
+        measure([*rows, *others], [make_judgement(row.pair.id, 0.9) for row in [*rows, *others]])
+    assert measure([*rows, *rows], [make_judgement(row.pair.id, 0.9) for row in rows]).n == 4
 
 
 def test_groups_are_resampled_whole() -> None:

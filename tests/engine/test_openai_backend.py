@@ -1,17 +1,20 @@
 """Judging through an OpenAI-compatible server, by its chat or by token ids."""
 
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("httpx2", reason="comes with the engine's libraries")
 
 from genrm_engine.backends import BackendSpec, client
 from genrm_engine.backends.client import Client
 from genrm_engine.backends.encoding import PromptEncoder
-from genrm_engine.backends.openai import ChatBackend, CompletionsBackend, connect
+from genrm_engine.backends.openai import ChatBackend, CompletionsBackend, connect, letter_of
 from genrm_engine.errors import EngineError
 from genrm_engine.judge import judge
 from genrm_engine.prompts import build_prompt
@@ -75,6 +78,80 @@ def test_a_chat_score_is_the_share_of_a_among_the_candidates(server: FakeServer,
 def test_without_log_probabilities_a_letter_is_one_or_nothing_is_read(server: FakeServer, chat: ChatBackend) -> None:
     server.replies = [said("The answer: B."), said("A"), said("Both Are fine")]
     assert [chat.score([SCORE])[0] for _ in range(3)] == [0.0, 1.0, None]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Neither A nor B",
+        "Both A and B are",
+        "Comparing A and B:",
+        "A better response is B",
+        "A closer look at both",
+        "The answer is A or B",
+        "A, B",
+        "A\nB",
+        "A. Good\nB",
+        "A: 7\nB: 9",
+        "B/A",
+        "A?",
+        "B.A.",
+        "",
+    ],
+)
+def test_a_chat_reply_that_says_more_than_a_letter_is_no_verdict(
+    server: FakeServer, chat: ChatBackend, text: str
+) -> None:
+    words = [token(part, A=0.9, B=0.1) for part in re.findall(r"\s*\w+|\W", text)]
+    server.replies = [said(text), said(text, tokens=words)]
+    assert [chat.score([SCORE])[0] for _ in range(2)] == [None, None]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "B",
+        " **B**\n",
+        "[B]",
+        '"B"',
+        "B.",
+        "__B__",
+        "Response B",
+        "Winner: B",
+        "The better response is B!",
+        "B\n\nBecause",
+        "B. Response B is",
+        "**B**, because it",
+        "B! Response A lacks",
+    ],
+)
+def test_a_chat_letter_is_read_in_its_usual_dress_and_before_reasons(
+    server: FakeServer, chat: ChatBackend, text: str
+) -> None:
+    place = text.index("B")
+    listed = [token(text[:place], A=0.9, B=0.1), token("B", A=0.3, B=0.6), token(text[place + 1 :], A=0.9, B=0.1)]
+    server.replies = [said(text), said(text, tokens=listed), said(text.strip(), tokens=[*listed, token("<|end|>")])]
+    assert [chat.score([SCORE])[0] for _ in range(3)] == pytest.approx([0.0, 1 / 3, 1 / 3])
+
+
+def test_the_candidates_of_a_letter_inside_a_word_are_not_the_answers(server: FakeServer, chat: ChatBackend) -> None:
+    pieces = [token("A", A=0.9, B=0.1), token("nswer:"), token(" A", _A=0.6, _B=0.4)]
+    server.answer = lambda body: said("Answer: A", tokens=pieces)
+    assert chat.score([SCORE]) == pytest.approx([0.6])
+
+
+WORDS = st.sampled_from(["A", "B", "both", "neither", "and", "or", "better", "the", "answer", "is", "because", "not"])
+GAPS = st.sampled_from([" ", ": ", ". ", ", ", "\n", " **", "/"])
+
+
+@given(st.lists(st.tuples(WORDS, GAPS), max_size=6))
+def test_a_reply_with_the_letters_exchanged_is_read_the_other_way(parts: list[tuple[str, str]]) -> None:
+    text = "".join(word + gap for word, gap in parts)
+    found = letter_of(text, [])
+    assert letter_of(text.translate(str.maketrans("AB", "BA")), []) == (None if found is None else 1 - found)
+    if found is not None:
+        [first, *_] = [word for word, _ in parts if word not in ("better", "the", "answer", "is")]
+        assert first == ("A" if found else "B"), "only the words of a lead may stand before the letter"
 
 
 def test_a_chat_verdict_is_the_last_in_the_asked_form(server: FakeServer, chat: ChatBackend) -> None:

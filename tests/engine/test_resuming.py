@@ -89,6 +89,23 @@ def test_another_set_may_join_and_the_first_is_still_known(tmp_path: Path) -> No
         go_on(tmp_path, file="near.jsonl", pairs=PAIRS[:1])
 
 
+def test_a_call_that_judged_nothing_does_not_bind_the_next(tmp_path: Path) -> None:
+    marks, near, far = judge_marks("judge", SPEC), tmp_path / "near.jsonl", tmp_path / "far.jsonl"
+    same_judging(tmp_path, replace(SCORED, rubric="Long."), marks, {near: PAIRS})
+    same_judging(tmp_path, replace(SCORED, max_prompt_tokens=9000), {**marks, "judge": "other"}, {far: PAIRS[:1]})
+    assert "pairs of near.jsonl" not in json.loads((tmp_path / "settings.json").read_text(encoding="utf-8"))
+    append_row(far, {"pair_id": "p0"})
+    with pytest.raises(EngineError, match="different: max_prompt_tokens, judge"):
+        same_judging(tmp_path, SCORED, marks, {near: PAIRS})
+
+
+def test_sets_whose_names_an_earlier_version_did_not_write_stay_bound(tmp_path: Path) -> None:
+    append_row(tmp_path / "near.jsonl", {"pair_id": "p0"})
+    (tmp_path / "settings.json").write_text(json.dumps({"method": "score", "judge": "judge"}), encoding="utf-8")
+    with pytest.raises(EngineError, match="different: judge"):
+        go_on(tmp_path, settings=SCORED, judge=judge_marks("other", SPEC), file="far.jsonl")
+
+
 def test_a_score_does_not_depend_on_settings_for_rationales(tmp_path: Path) -> None:
     go_on(tmp_path, settings=SCORED)
     go_on(tmp_path, settings=replace(SCORED, samples_per_order=9, temperature=0.3))

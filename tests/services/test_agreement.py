@@ -61,6 +61,14 @@ def test_the_judge_is_compared_where_it_never_trains(champion: Deployment) -> No
     assert [item.judge for item in rows_for(project).rated] == [None, "b", "b", "b", "b"]
 
 
+def test_a_judgement_without_a_verdict_is_none(champion: Deployment) -> None:
+    for unparsed in (0, 3, 4):
+        pair = PairFactory.create(project=champion.project, part="test")
+        LabelFactory.create(pair=pair)
+        JudgementFactory.create(pair=pair, judge=champion.judge, p_a=0.5, samples=4, unparsed=unparsed)
+    assert [item.judge for item in rows_for(champion.project).rated] == ["tie", "tie", None]
+
+
 def test_the_report_is_the_engine_s_on_the_same_rows(champion: Deployment) -> None:
     project = champion.project
     for number in range(90):
