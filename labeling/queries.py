@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Sum
 from django.utils import timezone
 
 from genrm_engine.device import device_holder
@@ -30,18 +30,26 @@ from labeling.models import (
 )
 from labeling.models.judges import Method
 from labeling.services import datasets, judging, training
+from labeling.services.annotators import IMPORTED
 from labeling.services.claims import SEEN, open_pairs_of
 from labeling.services.datasets import blind_labels
 
 ALIVE = timedelta(seconds=30)
 RECENT = timedelta(seconds=90)
 DEVICES = "devices"
+SWEEPS = "sweep"
+"""The name of the heartbeat that every sweep writes; it is no worker's."""
+MISSED = 12
+"""Of so many sweeps in a row none has begun where the scheduler is thought dead: busy workers leave out some."""
 BY_PEOPLE = Q(consensus__isnull=False) & ~Q(consensus__method=Consensus.Method.JUDGE)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a project's people are, and how many pairs the judge has labelled alone."""
+    """How far a project's people are, and how many pairs the judge has labelled alone.
+
+    ``open_flags`` are pairs with an open flag; of the ``annotators`` those whom a file brought are marked.
+    """
 
     pairs: int
     labelled: int
@@ -112,6 +120,7 @@ class SystemHealth:
     failed: int
     active_runs: int
     queues_without_worker: list[str] = field(default_factory=list)
+    seconds_without_sweep: float | None = None
 
 
 def progress_for(project: Project) -> Progress:
@@ -134,7 +143,9 @@ def progress_for(project: Project) -> Progress:
         holdout_pairs=counts["holdout"],
         holdout_labelled=counts["holdout_labelled"],
         open_flags=queue_for(project).count(),
-        annotators=[(row["annotator__username"] or row["external_annotator"], row["n"]) for row in by_annotator],
+        annotators=[
+            (row["annotator__username"] or f"{row['external_annotator']}{IMPORTED}", row["n"]) for row in by_annotator
+        ],
     )
 
 
@@ -207,8 +218,10 @@ def empty_reason_for(project: Project, annotator: User) -> str:
     if open_pairs_of(project, annotator).exists():
         return "The next pair is on its way."
     now = timezone.now()
+    own = Claim.objects.filter(pair=OuterRef("pair"), annotator=annotator).exclude(state=Claim.State.EXPIRED)
     others = Claim.objects.filter(pair__project=project, state=Claim.State.LIVE, expires_at__gt=now)
-    ends = list(others.exclude(annotator=annotator).values_list("expires_at", flat=True))
+    others = others.filter(~Exists(own), pair__closed=False)  # what is theirs already, or closed, never comes to them
+    ends = list(others.values_list("expires_at", flat=True))
     skips = Claim.objects.filter(pair__project=project, annotator=annotator, state=Claim.State.SKIPPED)
     skipped = skips.exclude(skip_reason=SEEN).count()
     every = "The one pair" if total == 1 else f"Every one of the {total} pairs"
@@ -251,7 +264,7 @@ def system_health(*, broker_ok: bool) -> SystemHealth:
     holder = device_holder(settings.HOME / DEVICES, settings.ENV.device)
     waiting = JudgingRequest.objects.exclude(state=JudgingRequest.State.FAILED)
     return SystemHealth(
-        workers=[_worker_line(row, now) for row in WorkerHeartbeat.objects.all()],
+        workers=[_worker_line(row, now) for row in WorkerHeartbeat.objects.exclude(name=SWEEPS)],
         broker_ok=broker_ok,
         database=connection.vendor,
         device_holder=holder.holder if holder else "",
@@ -259,6 +272,7 @@ def system_health(*, broker_ok: bool) -> SystemHealth:
         failed=JudgingRequest.objects.filter(state=JudgingRequest.State.FAILED).count(),
         active_runs=TrainingRun.objects.filter(state__in=TrainingRun.ACTIVE).count(),
         queues_without_worker=[queue for queue in ("default", "files", "judge", "train") if not live_workers(queue)],
+        seconds_without_sweep=_seconds_without_sweep(now),
     )
 
 
@@ -271,6 +285,17 @@ def _by_judge(rows: QuerySet[Any]) -> dict[tuple[int, int | None], int]:
 def _worker_line(row: WorkerHeartbeat, now: datetime) -> WorkerLine:
     seen = (now - row.seen_at).total_seconds()
     return WorkerLine(row.name, row.queues, seen < ALIVE.total_seconds(), round(seen, 1))
+
+
+def _seconds_without_sweep(now: datetime) -> float | None:
+    """How long none has begun though there were workers for it; None while that says nothing of the scheduler."""
+    workers = WorkerHeartbeat.objects.filter(seen_at__gt=now - ALIVE).exclude(name=SWEEPS)
+    started = [row.started_at for row in workers if "default" in row.queues.split(",")]
+    if not started:
+        return None
+    swept = WorkerHeartbeat.objects.filter(name=SWEEPS).values_list("seen_at", flat=True)
+    seconds = (now - max([min(started), *swept])).total_seconds()
+    return seconds if seconds > MISSED * settings.ENV.sweep_seconds else None
 
 
 def _pace(

@@ -154,6 +154,16 @@ def secret_key(env: Env) -> str:
         raise SystemExit(f"TANDEM_HOME: the data folder {env.home} is not usable: {error.strerror}") from None
 
 
+def uploads_folder(env: Env) -> Path:
+    """Where uploaded files lie from their first byte on: `/tmp` is often memory, and smaller than one upload may be."""
+    folder = env.home.resolve() / "imports"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SystemExit(f"TANDEM_HOME: the data folder {env.home} is not usable: {error.strerror}") from None
+    return folder
+
+
 def redis_url(env: Env) -> str:
     """The broker's address: from the environment, or where `make run` said that its embedded Valkey listens."""
     if env.redis_url:

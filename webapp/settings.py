@@ -7,7 +7,7 @@ import django_stubs_ext
 import structlog
 from csp.constants import NONE, SELF
 
-from webapp.env import read_env, redis_url, secret_key
+from webapp.env import read_env, redis_url, secret_key, uploads_folder
 
 django_stubs_ext.monkeypatch()
 
@@ -128,6 +128,7 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "webapp.static_files.StaticFiles"},
 }
+FILE_UPLOAD_TEMP_DIR = uploads_folder(ENV)  # `uploads.forget_old` tidies what a killed process leaves there
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024
 """Of a form's fields and of a body of the API; `webapp.bodies` counts the files in a form too."""
 

@@ -1,6 +1,7 @@
 """A trial of a judge: three pairs judged by both methods, and whether the judge could be trained here."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -20,7 +21,7 @@ from labeling.models.judges import Method
 from labeling.queries import DEVICES
 from labeling.services import judging, trials
 from labeling.services.texts import storable
-from workers import resident, trainable
+from workers import lease, resident, trainable
 
 TIMEOUT, RETRIES = 120.0, 2
 """Somebody waits for the answer of a server."""
@@ -39,10 +40,10 @@ def execute(trial: JudgeTrial) -> None:
     if trial.backend in judging.REMOTE:
         _run(trial)
         return
-    lease = acquire_device(settings.HOME / DEVICES, settings.ENV.device, holder=f"trial {trial.pk}", wait=False)
-    if lease is None:
+    device = acquire_device(settings.HOME / DEVICES, settings.ENV.device, holder=f"trial {trial.pk}", wait=False)
+    if device is None:
         return
-    with lease:
+    with device:
         resident.unload()
         _run(trial)
 
@@ -52,9 +53,10 @@ def _run(waiting: JudgeTrial) -> None:
     if trial is None:
         return
     try:
-        spec = _spec_of(trial)
-        said = _said(trial, spec)
-        fits, note, checksum = _fitness(trial, spec)
+        with lease.kept(partial(trials.prolong, trial), seconds=trials.LEASE.total_seconds(), of=f"trial {trial.pk}"):
+            spec = _spec_of(trial)
+            said = _said(trial, spec)
+            fits, note, checksum = _fitness(trial, spec)
     except EngineError as error:
         log.warning("a trial failed", trial=trial.pk, model=trial.model)
         trials.fail(trial, str(error))

@@ -22,6 +22,7 @@ from labeling.errors import LabelingError
 from labeling.models import Deployment, JudgeCall, Project
 from labeling.models.judges import Method
 from labeling.services import judging, trust
+from labeling.services.texts import storable
 
 KEPT = timedelta(days=1)
 """How long a call and its answer can be read."""
@@ -87,6 +88,15 @@ def take(call: JudgeCall) -> bool:
     return bool(taken)
 
 
+def prolong(call: JudgeCall) -> bool:
+    """The call stays this worker's for another lease; False if it is no longer."""
+    until = _lease()
+    if not _own(call).update(leased_until=until):
+        return False
+    call.leased_until = until
+    return True
+
+
 def next_chunk(call: JudgeCall) -> list[engine.Pair]:
     """The pairs of the call that come next, as the engine sees them; empty when all are answered."""
     first = len(call.said)
@@ -111,7 +121,7 @@ def answer(call: JudgeCall, judged: Sequence[engine.Judgement]) -> bool:
 def give_back(call: JudgeCall, *, error: str, permanent: bool) -> bool:
     """The judge failed: the call waits again, or has failed where the error will not pass or the call is old."""
     if permanent or call.created_at < timezone.now() - GIVE_UP:
-        ended = {"state": State.FAILED, "error": error.strip()[:2000], "finished_at": timezone.now()}
+        ended = {"state": State.FAILED, "error": storable(error).strip()[:2000], "finished_at": timezone.now()}
         return bool(_own(call).update(leased_until=None, **ended))
     return bool(_own(call).update(state=State.WAITING, leased_until=None))
 

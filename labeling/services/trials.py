@@ -20,10 +20,11 @@ from labeling.errors import CannotConnect, SealBroken
 from labeling.models import Deployment, JudgeEndpoint, JudgeTrial, JudgeVersion, Label, Pair, Project
 from labeling.models.judges import Method
 from labeling.services import audit, deployments, judging
+from labeling.services.texts import storable
 
 PAIRS = 3
 LEASE = timedelta(minutes=15)
-"""How long a worker may be silent: the loading of a large model is one step."""
+"""How long a worker may be silent; it prolongs that while it works, also while it downloads a model."""
 SILENT = "The judge worker died while it tried this judge; the model may need more memory than there is."
 NO_PAIRS = "There is nothing to try it on: import pairs first. Hold-out and audit pairs are not used for that."
 
@@ -69,23 +70,26 @@ def take(trial: JudgeTrial) -> JudgeTrial | None:
     return JudgeTrial.objects.select_related("project").get(pk=trial.pk)
 
 
+def prolong(trial: JudgeTrial) -> bool:
+    """The trial stays this worker's for another lease; False if it is no longer."""
+    return bool(_own(trial).update(leased_until=timezone.now() + LEASE))
+
+
 def report(trial: JudgeTrial, said: Sequence[Row]) -> bool:
     """Write what was said so far, and prolong the lease; False if the trial is no longer this worker's."""
-    until = timezone.now() + LEASE
-    reported = bool(_own(trial).update(said=[_shown(trial, row) for row in said], leased_until=until))
-    trial.leased_until = until
-    return reported
+    shown = [_shown(trial, row) for row in said]
+    return bool(_own(trial).update(said=shown, leased_until=timezone.now() + LEASE))
 
 
 def finish(trial: JudgeTrial, said: Sequence[Row], *, trainable: bool, note: str) -> bool:
     """The trial has passed; False if it is no longer this worker's."""
     shown = [_shown(trial, row) for row in said]
-    return _end(trial, state=State.PASSED, said=shown, trainable=trainable, note=note[:300])
+    return _end(trial, state=State.PASSED, said=shown, trainable=trainable, note=storable(note)[:300])
 
 
 def fail(trial: JudgeTrial, error: str) -> bool:
     """The trial has failed, with a sentence that never holds the key; False if it is no longer this worker's."""
-    text = error.strip()[:2000]
+    text = storable(error).strip()[:2000]
     return _end(trial, state=State.FAILED, error=sealing.without(_key(trial), text), sealed_key="")
 
 
@@ -152,8 +156,8 @@ def _version(trial: JudgeTrial) -> JudgeVersion:
 
 
 def _own(trial: JudgeTrial) -> QuerySet[JudgeTrial]:
-    """The row, if it is still as this worker has leased it."""
-    return JudgeTrial.objects.filter(pk=trial.pk, state=State.RUNNING, leased_until=trial.leased_until)
+    """The row, while it runs: it is taken once, so that it is this worker's until it has ended."""
+    return JudgeTrial.objects.filter(pk=trial.pk, state=State.RUNNING)
 
 
 def _end(trial: JudgeTrial, **fields: Any) -> bool:

@@ -5,6 +5,7 @@ A draft belongs to the project it was uploaded to and is forgotten after a day; 
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -131,7 +132,7 @@ def count_try(batch: ImportBatch) -> int:
 def forget_old(now: float | None = None) -> int:
     """Remove drafts that nobody came back to, and files whose batch has ended; returns how many."""
     limit = (now or time.time()) - FORGOTTEN_AFTER
-    old = [path for path in _folder().iterdir() if path.is_file() and path.stat().st_mtime < limit]
+    old = [path for path in _folder().iterdir() if path.is_file() and _written_at(path) < limit]
     active = {ImportBatch.State.WAITING, ImportBatch.State.RUNNING}
     needed = (
         {path_of(batch).name for batch in ImportBatch.objects.filter(state__in=active).only("pk")} if old else set()
@@ -140,6 +141,14 @@ def forget_old(now: float | None = None) -> int:
     for path in gone:
         path.unlink(missing_ok=True)
     return len(gone)
+
+
+def _written_at(path: Path) -> float:
+    """In seconds, as ``time.time()``; a file that has just gone is as new as any."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
 
 
 def _folder() -> Path:

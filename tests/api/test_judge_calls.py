@@ -1,6 +1,7 @@
 """The judge as a reward model: calls over REST, and the job that answers them."""
 
 import math
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from genrm_engine.backends import Backend
 from genrm_engine.device import acquire_device
 from labeling import jobs
-from labeling.models import Deployment, JudgeCall, Judgement, Pair
+from labeling.models import Deployment, JudgeCall, Judgement, JudgeVersion, Pair
 from labeling.models.judges import Method
 from labeling.queries import DEVICES
 from labeling.services import housekeeping, judge_calls, judging
@@ -194,8 +196,37 @@ def test_a_worker_that_was_thought_dead_writes_nothing(call: JudgeCall) -> None:
     assert not judge_calls.take(JudgeCall.objects.get())
     JudgeCall.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
     judge_calls.expire()
+    assert not judge_calls.prolong(call)
     assert not judge_calls.answer(call, [])
     assert not judge_calls.give_back(call, error="late", permanent=True)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_call_stays_its_workers_however_long_the_judge_is_loaded(
+    call: JudgeCall, home: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.ENV = settings.ENV.model_copy(update={"judge_lease_seconds": 1})
+    load = resident.judge_backend
+
+    def loads_long(judge: JudgeVersion) -> Backend:
+        leases, deadline = {JudgeCall.objects.get().leased_until}, time.monotonic() + 30
+        while len(leases) < 3 and time.monotonic() < deadline:
+            time.sleep(0.02)
+            leases.add(JudgeCall.objects.get().leased_until)
+        assert len(leases) == 3, "prolonged twice"
+        return load(judge)
+
+    monkeypatch.setattr(resident, "judge_backend", loads_long)
+    judge_call(call.pk)
+    call.refresh_from_db()
+    assert (call.state, len(call.said)) == ("done", 20)
+
+
+def test_an_error_is_kept_without_what_no_database_takes(call: JudgeCall) -> None:
+    assert judge_calls.take(call)
+    assert judge_calls.give_back(call, error="Not \x00cl\ud800ear.", permanent=True)
+    call.refresh_from_db()
+    assert (call.state, call.error) == ("failed", "Not clear.")
 
 
 def test_a_call_that_kills_its_worker_is_given_up(call: JudgeCall) -> None:

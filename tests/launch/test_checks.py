@@ -44,6 +44,20 @@ def test_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         checks.check_folder(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["tandem.sqlite3", "static.stamp"])
+def test_full_disk_does_not_keep_an_installation_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """Weights are deleted on its pages. With PostgreSQL the data folder holds no database."""
+    (tmp_path / name).touch()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=3 * 10**8))
+    checks.check_folder(tmp_path)
+    assert "has 0.3 GB free, Tandem needs 1 GB. Delete weights" in capsys.readouterr().out
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=3 * 10**9))
+    checks.check_folder(tmp_path)
+    assert capsys.readouterr().out == ""
+
+
 def test_second_start_on_the_same_folder_is_refused(tmp_path: Path) -> None:
     first = checks.lock_folder(tmp_path)
     try:

@@ -102,6 +102,17 @@ def test_from_nothing_to_ready_and_again(tmp_path: Path, port: int, start: list[
     assert start[-1].process.wait(timeout=15) == 0
 
 
+def test_its_first_steps_ask_no_broker(tmp_path: Path, port: int, start: list[Start]) -> None:
+    """The address of its own is not known yet when the settings are read, and nothing answers there so early."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "redis_url").write_text("redis://127.0.0.1:1/0")  # of an earlier start
+    start.append(Start(tmp_path / "home", port, tmp_path / "log"))
+    start[-1].wait_until_ready()
+    steps = start[-1].log.read_text().partition("Web server and workers")[0]
+    assert "Demo project …" in steps
+    assert "broker" not in steps
+
+
 def test_killed_worker_is_started_again_and_a_killed_start_leaves_nothing(
     tmp_path: Path, port: int, start: list[Start]
 ) -> None:

@@ -79,7 +79,9 @@ def test_one_worker_takes_a_trial_and_only_that_one_ends_it(project: Project, al
     assert trials.take(waiting) is None
     assert trials.waiting_trial(trial.pk) is None
     assert trials.report(trial, [row(1)])
+    assert trials.prolong(trial)
     JudgeTrial.objects.update(state="failed", leased_until=None)
+    assert not trials.prolong(trial)
     assert not trials.report(trial, [row(2)])
     assert not trials.finish(trial, [row(2)], trainable=True, note="")
     assert not trials.fail(trial, "late")

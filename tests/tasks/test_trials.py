@@ -2,7 +2,9 @@
 
 import json
 import struct
+import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,15 @@ def test_a_reason_that_no_database_takes_is_kept_without_its_odd_characters(
     assert trial.said[3]["rationale"] == "It is clear."
 
 
+def test_a_servers_error_is_kept_without_what_no_database_takes(
+    project: Project, alice: User, server: FakeServer, home: Path
+) -> None:
+    server.answer = lambda _: Reply({"error": {"message": "It is \x00ov\ud800er."}}, 400)
+    trial = tried(on_server(project, alice, server))
+    assert trial.state == "failed"
+    assert "It is over." in trial.error
+
+
 def test_a_refused_key_ends_the_trial_in_a_sentence_without_the_key(
     project: Project, alice: User, server: FakeServer, home: Path
 ) -> None:
@@ -156,6 +167,23 @@ def test_a_local_judge_waits_for_the_device_and_takes_the_residents_place(
     assert not resident._loaded
     assert trial.said[0]["p_a"] < 0.5  # the longer one, as the scripted judge likes it
     assert {row["method"] for row in trial.said} == {"score", "cot"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_trial_stays_its_workers_however_long_its_model_is_downloaded(
+    project: Project, alice: User, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def downloads_long(model: str, *_: object, **__: object) -> str:
+        leases, deadline = {JudgeTrial.objects.get().leased_until}, time.monotonic() + 30
+        while len(leases) < 3 and time.monotonic() < deadline:
+            time.sleep(0.02)
+            leases.add(JudgeTrial.objects.get().leased_until)
+        assert len(leases) == 3, "prolonged twice"
+        return model
+
+    monkeypatch.setattr(trials, "LEASE", timedelta(seconds=1))
+    monkeypatch.setattr("workers.trial.resolve_model", downloads_long)
+    assert tried(trial_of(project, alice, backend="scripted", model="scripted:longer")).state == "passed"
 
 
 def test_a_trial_on_a_server_needs_no_device(project: Project, alice: User, server: FakeServer, home: Path) -> None:
@@ -228,6 +256,30 @@ def test_an_unreadable_key_is_an_engine_error_that_the_requests_tell(
     failed = JudgingRequest.objects.filter(state="failed").first()
     assert failed is not None
     assert "connect the judge again" in failed.error
+
+
+def test_a_pair_that_a_server_refuses_fails_alone(
+    project: Project, alice: User, server: FakeServer, home: Path
+) -> None:
+    project.samples_per_order = 0
+    project.save()
+    deployments.promote(project, remote_judge(server), counts="score", gate={}, by=alice)
+    _first, odd, *_others = PairFactory.create_batch(4, project=project)
+    PairFactory.create_batch(20, project=project)
+    judging.request_project(project)
+
+    def refuses(body: dict[str, Any]) -> Reply:
+        if odd.response_a in body["messages"][0]["content"]:
+            return Reply({"error": {"message": "This is too long."}}, 400)
+        return likes_the_first(body)
+
+    server.answer = refuses
+    assert [judge_waiting() for _ in range(2)] == [1, 22], "the others go on with the next job"
+    failed = JudgingRequest.objects.get()
+    assert (failed.pair, failed.state, failed.attempts, failed.priority) == (odd, "failed", 1, 10)
+    assert "This is too long." in failed.error
+    assert "beside it" not in failed.error
+    assert Judgement.objects.count() == 23
 
 
 def test_where_a_judge_runs(db: None, home: Path, server: FakeServer) -> None:

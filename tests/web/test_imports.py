@@ -5,6 +5,8 @@ import gzip
 import html
 import io
 import json
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from pyarrow import parquet
 
 from labeling import jobs
 from labeling.models import ImportBatch, Label, Pair, Project, RejectedLine
-from labeling.services import imports
+from labeling.services import imports, uploads
 from tests import factories
 from tests.conftest import Sent
 from tests.web.conftest import HTMX
@@ -296,6 +298,16 @@ def test_rejected_cells_are_not_computed_by_a_spreadsheet_and_come_back_as_they_
     assert (pair.prompt[-1]["content"], pair.model_a) == (attack, "'=kept")
 
 
+def test_every_file_so_far_is_listed_page_by_page(as_alice: Client, project: Project) -> None:
+    for number in range(51):
+        ImportBatch.objects.create(project=project, filename=f"file {number}.", sha256=str(number))
+    newest, oldest = text(as_alice.get(URL)), text(as_alice.get(f"{URL}?page=2"))
+    assert [f"file {number}." in newest for number in (50, 1, 0)] == [True, True, False]
+    assert [f"file {number}." in oldest for number in (50, 1, 0)] == [False, False, True]
+    assert "Page 1 of 2" in newest
+    assert 'href="?page=2"' in newest
+
+
 def many(count: int) -> bytes:
     return b"".join(json.dumps({**PAIR, "prompt": f"Add {n}."}).encode() + b"\n" for n in range(count))
 
@@ -326,3 +338,33 @@ def test_of_what_unpacks_to_much_a_page_shows_no_more_than_it_may_unpack(
     url = looked_at(as_alice, gzip.compress(many(5_000)), "many.jsonl.gz")
     assert "Add 1." in text(as_alice.get(url))
     assert "This is the beginning of the file" in text(as_alice.post(url, {"layout": "", "do": "try"}))
+
+
+def test_an_uploaded_file_lies_in_the_data_folder_from_its_first_byte_on(
+    as_alice: Client, project: Project, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = settings.FILE_UPLOAD_TEMP_DIR
+    assert folder == settings.ENV.home.resolve() / uploads.FOLDER
+    assert folder.is_dir()
+    settings.FILE_UPLOAD_MAX_MEMORY_SIZE = 0
+    places, receive = [], uploads.receive
+
+    def seen(project: Project, *, stream: Any, filename: str) -> uploads.Draft:
+        places.append(Path(stream.name))
+        return receive(project, stream=stream, filename=filename)
+
+    monkeypatch.setattr(uploads, "receive", seen)
+    upload(as_alice, many(3), "three.jsonl")
+    assert [path.parent for path in places] == [folder]
+    assert not places[0].exists()
+    assert Pair.objects.count() == 3
+
+
+def test_what_a_killed_upload_left_is_forgotten_and_one_under_way_is_kept(project: Project, home: Path) -> None:
+    (home / uploads.FOLDER).mkdir()
+    under_way, left = (home / uploads.FOLDER / f"tmp{name}.upload.jsonl" for name in ("new", "old"))
+    for path in (under_way, left):
+        path.write_bytes(b"{")
+    os.utime(left, (time.time(), time.time() - uploads.FORGOTTEN_AFTER - 1))
+    assert uploads.forget_old() == 1
+    assert [path.name for path in (home / uploads.FOLDER).iterdir()] == [under_way.name]

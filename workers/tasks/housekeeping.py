@@ -1,6 +1,12 @@
 """Figures brought up to date, the sweep and the retraining policies."""
 
+import os
+
+from django.utils import timezone
+
 from labeling import jobs
+from labeling.models import WorkerHeartbeat
+from labeling.queries import SWEEPS
 from labeling.services import housekeeping, training
 from workers.app import app
 
@@ -32,6 +38,12 @@ def fit_consensus(project_id: int) -> None:
 
 @app.task(name=jobs.SWEEP, ignore_result=True)
 def sweep() -> dict[str, int]:
+    """The page of the installation's health says how long none has begun: the scheduler has no other sign of life."""
+    now = timezone.now()
+    begun = {"pid": os.getpid(), "seen_at": now}
+    WorkerHeartbeat.objects.update_or_create(
+        name=SWEEPS, defaults=begun, create_defaults={**begun, "queues": "", "started_at": now}
+    )
     return housekeeping.sweep()
 
 

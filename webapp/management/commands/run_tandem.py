@@ -37,6 +37,7 @@ class Command(BaseCommand):
         checks.check_port(address)
         self.stdout.write(f"Tandem's data folder is {home}")
         embedded = _choose_broker(env, home)
+        broker.send_nothing()
         prepare.prepare_folder(env, home)
         connections.close_all()
         if address.is_exposed:
