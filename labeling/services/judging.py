@@ -141,13 +141,13 @@ def person_waits(pair: Pair, champion: Deployment) -> None:
         jobs.enqueue(jobs.JUDGE)
 
 
-def lease_chunk(*, remote: bool | None = None) -> list[JudgingRequest]:
+def lease_chunk(*, remote: bool | None = None, without: Collection[int] = ()) -> list[JudgingRequest]:
     """Take the next chunk of one judge and method, most urgent first; empty if nothing waits.
 
-    ``remote``: only for judges on servers, or only for judges that run here. Compare-and-set on the state: two workers
-    that look at the same rows share them out, neither judges twice.
+    ``remote``: only for judges on servers, or only for judges that run here; ``without``: for none of these judges.
+    Compare-and-set on the state: two workers that look at the same rows share them out, neither judges twice.
     """
-    first = _waiting(remote).first()
+    first = _waiting(remote, without).first()
     if first is None:
         return []
     same = _waiting().filter(judge=first.judge_id, method=first.method, priority=first.priority)
@@ -269,6 +269,21 @@ def give_back(requests: Sequence[JudgingRequest], *, error: str = "", permanent:
         )
 
 
+def give_back_refused(requests: Sequence[JudgingRequest], *, error: str) -> None:
+    """Return a leased chunk of which one pair was refused, and nobody knows which: each is judged alone from now on.
+
+    The attempt counts against none of them.
+    """
+    leased = JudgingRequest.objects.filter(pk__in=[request.pk for request in requests], lease=requests[0].lease)
+    leased.update(
+        state=State.WAITING,
+        lease="",
+        leased_until=None,
+        attempts=F("attempts") - 1,
+        error=texts.storable(f"this pair or one beside it: {error}")[:2000],
+    )
+
+
 def retry_failed() -> int:
     """Let failed requests whose time has come wait again, behind everything else; returns how many."""
     due = Q(leased_until=None) | Q(leased_until__lte=timezone.now())
@@ -300,14 +315,17 @@ def expire_leases() -> int:
     return failed + silent.update(state=State.WAITING, lease="", leased_until=None)
 
 
-def anything_waiting() -> bool:
-    """Whether a judge worker would find something to do."""
-    return _waiting().exists()
+def anything_waiting(*, without: Collection[int] = ()) -> bool:
+    """Whether a judge worker would find something to do that is for none of these judges."""
+    return _waiting(without=without).exists()
 
 
-def places_waiting() -> list[bool]:
-    """Where something waits to be judged, the most urgent place first: True on servers, False on the device here."""
-    first = {remote: _waiting(remote).values_list("priority", "pk").first() for remote in (False, True)}
+def places_waiting(*, without: Collection[int] = ()) -> list[bool]:
+    """Where something waits to be judged, the most urgent place first: True on servers, False on the device here.
+
+    ``without``: what waits for these judges does not count.
+    """
+    first = {remote: _waiting(remote, without).values_list("priority", "pk").first() for remote in (False, True)}
     return [remote for _urgency, remote in sorted((found, remote) for remote, found in first.items() if found)]
 
 
@@ -332,8 +350,9 @@ def shadows_of(project: Project) -> QuerySet[Deployment]:
     return Deployment.objects.select_related("judge").filter(project=project, state=Deployment.State.SHADOW)
 
 
-def _waiting(remote: bool | None = None) -> QuerySet[JudgingRequest]:
+def _waiting(remote: bool | None = None, without: Collection[int] = ()) -> QuerySet[JudgingRequest]:
     waiting = JudgingRequest.objects.select_related("pair").filter(state=State.WAITING).order_by("priority", "pk")
+    waiting = waiting.exclude(judge__in=without)
     if remote is None:
         return waiting
     on_servers = Q(judge__backend__in=REMOTE)

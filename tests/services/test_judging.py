@@ -136,6 +136,35 @@ def test_a_pair_that_failed_is_tried_alone(champion: Deployment) -> None:
     assert sizes == [(1, True)] * 3 + [(1, False)]
 
 
+def test_a_chunk_of_which_one_pair_was_refused_waits_for_each_alone_at_no_attempts_cost(champion: Deployment) -> None:
+    PairFactory.create_batch(3, project=champion.project)
+    judging.request_project(champion.project)
+    JudgingRequest.objects.filter(method="cot").delete()
+    judging.give_back_refused(judging.lease_chunk(), error="refuses the request (400): too long\x00")
+    assert set(JudgingRequest.objects.values_list("state", "attempts", "priority", "error")) == {
+        ("waiting", 0, Priority.NEW_SCORE, "this pair or one beside it: refuses the request (400): too long")
+    }
+    for _ in range(judging.MAX_ATTEMPTS):
+        [alone] = judging.lease_chunk()
+        assert JudgingRequest.objects.get(pk=alone.pk).state == "leased", "its own attempts are all left"
+        judging.give_back([alone], error="the server is away")
+    assert list(JudgingRequest.objects.filter(state="failed")) == [alone]
+
+
+def test_what_waits_for_some_judges_can_be_left_out(champion: Deployment) -> None:
+    remote = JudgeVersionFactory.create(backend="openai")
+    for judge in (champion.judge, remote):
+        JudgingRequest.objects.create(
+            pair=PairFactory.create(project=champion.project), judge=judge, method="score", priority=Priority.NEW_SCORE
+        )
+    assert judging.places_waiting() == [False, True]
+    assert judging.places_waiting(without={champion.judge_id}) == [True]
+    assert judging.lease_chunk(remote=False, without={champion.judge_id}) == []
+    assert [request.judge for request in judging.lease_chunk(without={champion.judge_id})] == [remote]
+    assert judging.anything_waiting()
+    assert not judging.anything_waiting(without={champion.judge_id, remote.pk})
+
+
 def test_a_pair_of_which_two_workers_died_is_tried_alone(champion: Deployment) -> None:
     PairFactory.create_batch(3, project=champion.project)
     judging.request_project(champion.project)

@@ -10,11 +10,12 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from genrm_engine.device import acquire_device
+from genrm_engine.errors import EngineError
 from genrm_engine.judge import judge as engine_judge
 from labeling import jobs
-from labeling.models import Deployment, Judgement, JudgingRequest, TrainingRun
+from labeling.models import Deployment, Judgement, JudgeVersion, JudgingRequest, TrainingRun
 from labeling.queries import DEVICES
-from labeling.services import judge_calls, judging
+from labeling.services import housekeeping, judge_calls, judging
 from tests.conftest import Sent
 from tests.factories import DeploymentFactory, JudgeVersionFactory, PairFactory
 from workers import resident
@@ -104,6 +105,67 @@ def test_one_pair_that_breaks_everything_fails_alone(
     assert (failed.pair, failed.error) == (poison, "ValueError: poison")
     judge_waiting()
     assert set(Judgement.objects.values_list("pair", flat=True)) == {pair.pk for pair in others}
+
+
+@pytest.fixture
+def rival(champion: Deployment) -> Deployment:
+    """Another project's champion, whose pair waits behind those of the champion."""
+    rival = DeploymentFactory.create()
+    for deployment, count in ((champion, 3), (rival, 1)):
+        deployment.project.samples_per_order = 0
+        deployment.project.save()
+        PairFactory.create_batch(count, project=deployment.project)
+        judging.request_project(deployment.project)
+    return rival
+
+
+def test_a_judge_that_fails_for_now_rests_and_holds_up_nobody(
+    champion: Deployment, rival: Deployment, home: Path, sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[JudgeVersion] = []
+    rests: dict[int, float] = {}
+    load = resident.judge_backend
+
+    def load_one(judge: JudgeVersion) -> Any:
+        loaded.append(judge)
+        if judge == champion.judge and len(loaded) < 4:
+            raise EngineError("out of memory", permanent=False)
+        return load(judge)
+
+    monkeypatch.setattr(resident, "judge_backend", load_one)
+    monkeypatch.setattr("workers.tasks.judging._rests", rests)
+    sent.clear()
+    assert judge_waiting() == 1
+    assert loaded == [champion.judge, rival.judge]
+    assert (jobs.JUDGE, {}) not in sent, "nobody is left who could judge now"
+    PairFactory.create(project=rival.project)
+    judging.request_project(rival.project)
+    assert judge_waiting() == 1
+    assert judge_waiting() == 0
+    assert loaded == [champion.judge, rival.judge, rival.judge], "not loaded again at every sweep"
+    assert set(JudgingRequest.objects.values_list("judge", "attempts")) == {(champion.judge_id, 1)}
+    sent.clear()
+    housekeeping.sweep()
+    assert (jobs.JUDGE, {}) in sent
+    rests[champion.judge_id] -= 60
+    assert judge_waiting() == 3
+
+
+def test_a_judge_that_breaks_down_holds_up_nobody(
+    champion: Deployment, rival: Deployment, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = resident.judge_backend
+
+    def load_one(judge: JudgeVersion) -> Any:
+        if judge == champion.judge:
+            raise ValueError("poison")
+        return load(judge)
+
+    monkeypatch.setattr(resident, "judge_backend", load_one)
+    with pytest.raises(ValueError, match="poison"):
+        judge_waiting()
+    assert Judgement.objects.get().judge == rival.judge
+    assert set(JudgingRequest.objects.values_list("state", "error")) == {("waiting", "ValueError: poison")}
 
 
 def test_another_judge_takes_the_place_of_the_resident_one(db: None, home: Path) -> None:
