@@ -34,6 +34,7 @@ from labeling.models import (
 )
 from labeling.services import training
 from labeling.services.settings import change_settings
+from labeling.settings_forms import SeenForm
 
 DRAWN_BY = ("slug", "holdout_share", "audit_share")
 
@@ -48,6 +49,7 @@ class MemberInline(admin.TabularInline[Member, Project]):
 
 @admin.register(Project)
 class ProjectAdmin(admin.ModelAdmin[Project]):
+    form = SeenForm
     list_display = ["name", "slug", "overlap", "reveal", "retrain_after", "retrain_method"]
     inlines = [MemberInline]
     actions = ["retrain", "retrain_genrm", "retrain_star_dpo"]
@@ -68,8 +70,10 @@ class ProjectAdmin(admin.ModelAdmin[Project]):
             super().save_model(request, obj, form, change)
             return
         assert isinstance(request.user, User), "the admin lets nobody else in"
+        assert isinstance(form, SeenForm)
+        form.cleaned_data = form.changes()  # the lists of others, too, are saved only where they were changed
         stored = {field.name for field in Project._meta.concrete_fields}
-        change_settings(obj, by=request.user, **{n: form.cleaned_data[n] for n in form.changed_data if n in stored})
+        change_settings(obj, by=request.user, **{n: v for n, v in form.cleaned_data.items() if n in stored})
 
     @admin.action(description="Retrain the judge (by the project's method)", permissions=["change"])
     def retrain(self, request: HttpRequest, projects: QuerySet[Project]) -> None:

@@ -19,11 +19,31 @@ class NothingToUndo(LabelingError):
 
 
 class AlreadySettled(LabelingError):
-    message = "Somebody else has settled this pair already."
+    """No flag of the pair is open. What was decided last is ``choice``, as one sends it, and maybe one's ``own``.
+
+    There is no such choice where nobody decided it: what was raised is no longer true.
+    """
+
+    message = "Nothing is open on this pair any more."
+
+    def __init__(self, choice: str = "", *, own: bool = False) -> None:
+        who, by = ("You have", "you") if own else ("Somebody else has", "somebody else")
+        what, done = ("sent this pair back", "sent back") if choice == "send_back" else ("settled this pair", "settled")
+        super().__init__(f"{who} {what} already." if choice else "")
+        self.choice, self.own = choice, own
+        self.briefly = f"had been {done} by {by} before" if choice else "had nothing open any more"
 
 
 class NotSettled(LabelingError):
     message = "There is no settlement of this pair to take back."
+
+
+class AlreadyOpen(LabelingError):
+    message = "This pair is open already."
+
+
+class NobodySkipped(LabelingError):
+    message = "Nobody who could be asked again has skipped this pair."
 
 
 class NobodyLeft(LabelingError):
@@ -36,6 +56,10 @@ class ImportRefused(LabelingError):
 
 class CannotRetrain(LabelingError):
     """The run cannot start; the message says what is missing."""
+
+
+class SettingsMoved(LabelingError):
+    message = "Somebody else has changed these settings meanwhile."
 
 
 class ImportNotActive(LabelingError):

@@ -2,9 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, cast
 
 from django import forms
 from django.forms.boundfield import BoundField
+from django.http import QueryDict
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
 
 from labeling import keymap
 from labeling.models import Project
@@ -50,7 +54,69 @@ REVEALS = [
 ]
 
 
-class SettingsForm(forms.ModelForm[Project]):
+class SeenForm(forms.ModelForm[Project]):
+    """Comes back with what it showed, so that only what its sender changed is saved, and nothing that others did."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            field.show_hidden_initial = True
+
+    def shown(self) -> SafeString:
+        """What the page shows, for its sender to send along: hidden fields without a place in the layout."""
+        values = ((one.html_initial_name, self.data.get(one.html_initial_name, one.initial)) for one in self)
+        rows = ((name, "" if value is None else value) for name, value in values)
+        return format_html_join("", '<input type="hidden" name="{}" value="{}">', rows)
+
+    def changes(self) -> dict[str, Any]:
+        """What its sender changed; all of it where what it showed was not sent along."""
+        return {name: value for name, value in self.cleaned_data.items() if self._blind or name in self.changed_data}
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean()
+        for name in [] if self._blind else self.changed_data:
+            if name in self.cleaned_data and self._moved(self[name]):
+                self._refuse(self[name])
+        return cleaned
+
+    @property
+    def _blind(self) -> bool:
+        return self.instance._state.adding or not any(field.html_initial_name in self.data for field in self)
+
+    def _moved(self, bound: BoundField) -> bool:
+        """Whether the field holds something else by now than what its sender saw, or wants."""
+        field, now = bound.field, bound.initial
+        then = field.hidden_widget().value_from_datadict(self.data, self.files, bound.html_initial_name)
+        if isinstance(now, str):
+            now = field.to_python(_as_stored(now))
+        return all(field.has_changed(now, _as_stored(value)) for value in (then, bound.data))
+
+    def _refuse(self, bound: BoundField) -> None:
+        """Keep what was typed, name what holds by now, and take that as seen: sent once more, it is meant so."""
+        now, typed = (_in_words(bound, value) for value in (bound.initial, bound.data))
+        self.add_error(bound.name, f"It was changed to {now} meanwhile; here it is {typed}. Save again to have it so.")
+        seen, data = bound.field.prepare_value(bound.initial), cast(QueryDict, self.data).copy()
+        data.setlist(bound.html_initial_name, seen if isinstance(seen, list) else ["" if seen is None else seen])
+        self.data = data
+
+
+def _as_stored(value: Any) -> Any:
+    """A text with the line ends that it has where no browser sent it."""
+    return value.replace("\r\n", "\n") if isinstance(value, str) else value
+
+
+def _in_words(bound: BoundField, value: Any) -> str:
+    """A field's value as its page has it."""
+    if isinstance(bound.field, forms.BooleanField):
+        return "on" if bound.field.to_python(value) else "off"
+    known = {str(key): str(label) for key, label in getattr(bound.field, "choices", ())}
+    found = bound.field.prepare_value(value)
+    several = found if isinstance(found, list) else [] if found is None else [found]
+    words = [known.get(str(one), str(one)) for one in several]
+    return f"“{', '.join(words)}”" if any(words) else "empty"
+
+
+class SettingsForm(SeenForm):
     """The settings of a project that can change while people label."""
 
     scale = forms.ChoiceField(
@@ -194,7 +260,7 @@ class SettingsForm(forms.ModelForm[Project]):
             "wished_agreement": f"{100 * instance.wished_agreement:g}",
             "replay_share": f"{100 * instance.replay_share:g}",
         }
-        super().__init__(data, instance=instance, initial=initial)  # type: ignore[arg-type]
+        super().__init__(data, instance=instance, initial=initial)
 
     def clean_wished_agreement(self) -> float:
         return round(float(self.cleaned_data["wished_agreement"]) / 100, 4)

@@ -88,8 +88,8 @@ def renew(claim: Claim, *, waiting: Collection[int] = ()) -> Claim:
         behind = Claim.objects.filter(pk__in=waiting, annotator=claim.annotator_id, state=Claim.State.LIVE, ahead=True)
         behind.update(expires_at=expiry(ahead=True))
     if not _extend(claim) and not take_back(claim, state=Claim.State.LIVE, extra=False, gone=(Claim.State.EXPIRED,)):
-        skipped = Claim.objects.filter(pk=claim.pk, state=Claim.State.SKIPPED).exists()
-        raise ClaimGone(LET_GO if skipped else "")
+        state = Claim.objects.values_list("state", flat=True).get(pk=claim.pk)
+        raise ClaimGone({Claim.State.SKIPPED.value: LET_GO, Claim.State.DONE.value: LABELLED}.get(state, ""))
     return claim
 
 
@@ -110,9 +110,10 @@ def skip(claim: Claim, *, reason: str = "") -> None:
     if open_ones.update(state=Claim.State.SKIPPED, ahead=False, expires_at=now):
         return
     if not Claim.objects.filter(pk=claim.pk, state=Claim.State.SKIPPED).exists():
-        raise ClaimGone("You have labelled this pair already; the label stands.")
+        raise ClaimGone(LABELLED)
 
 
+LABELLED = "You have labelled this pair already; the label stands."
 LET_GO = "This pair is not held for you: you skipped it, or saw what the judge says of it. You may still label it."
 SEEN = "saw what the judge and others say of it"
 
@@ -155,10 +156,11 @@ def take_back(claim: Claim, *, state: Claim.State, extra: bool, gone: Collection
     """
     for _ in range(ROUNDS):
         taken = _taken(claim.pair)
-        slot = next(number for number in range(len(taken) + 1) if number not in taken)
         overlap = claim.pair.project.overlap + claim.pair.extra_labels
-        if slot >= overlap and not extra:
+        free = _free(overlap, taken, imported=_imported(claim.pair).count())
+        if not free and not extra:
             return False
+        slot = free[0] if free else next(number for number in range(len(taken) + 1) if number not in taken)
         terms = {"slot": slot, "slots": max(overlap, slot + 1), "expires_at": expiry(), "ahead": False}
         try:
             with transaction.atomic():
@@ -182,39 +184,47 @@ _FINISH = CompiledUpdate(
 SETTLED = (Consensus.Method.ADJUDICATED, Consensus.Method.AMBIGUOUS, Consensus.Method.JUDGE)
 
 
-def close_settled(pairs: QuerySet[Pair], *, overlap: int) -> int:
-    """Bring ``closed`` of these pairs up to date with their labels; returns how many rows were written."""
-    return pairs.update(closed=_settled(overlap))
+def close_settled(pairs: QuerySet[Pair]) -> int:
+    """Bring ``closed`` of these pairs up to date with their labels, writing no others; returns how many were not.
+
+    A label or an import that is not committed yet is not seen: its refresh, after its commit, looks again.
+    """
+    return _wrong(pairs).update(closed=_settled())
 
 
-def close_if_settled(pair_id: int, *, overlap: int) -> None:
+def close_if_settled(pair_id: int) -> None:
     """Bring ``closed`` of one pair up to date with its labels."""
-    _CLOSE(pair=pair_id, overlap=overlap)
+    _CLOSE(pair=pair_id)
 
 
-_CLOSE = CompiledUpdate(
-    lambda: (Pair.objects.filter(pk=Slot("pair")), {"closed": _settled(Slot("overlap", IntegerField()))})
-)
+_CLOSE = CompiledUpdate(lambda: (Pair.objects.filter(pk=Slot("pair")), {"closed": _settled()}))
 
 
 def wrongly_closed(project: Project) -> QuerySet[Pair]:
     """Pairs whose ``closed`` is not what their labels say. None, unless rows were changed behind the services."""
-    return Pair.objects.filter(project=project).annotate(settled=_settled(project.overlap)).exclude(closed=F("settled"))
+    return _wrong(Pair.objects.filter(project=project))
 
 
-def _settled(overlap: int | Slot) -> Case:
-    """Whether a pair needs nobody any more: settled, labelled by the judge alone, or with all its labels."""
+def _wrong(pairs: QuerySet[Pair]) -> QuerySet[Pair]:
+    return pairs.annotate(settled=_settled()).exclude(closed=F("settled"))
+
+
+def _settled() -> Case:
+    """Whether a pair needs nobody any more: settled, labelled by the judge alone, or with all its labels.
+
+    By the overlap that the project has now, not when it was read.
+    """
     of_pair = OuterRef("pk")
     done = Claim.objects.filter(pair=of_pair, state=Claim.State.DONE)
-    imported = Label.objects.filter(pair=of_pair, source=Label.Source.IMPORT)
     settled = Consensus.objects.filter(pair=of_pair, method__in=SETTLED)
-    enough = GreaterThanOrEqual(_count(done) + _count(imported), F("extra_labels") + overlap)
+    overlap = Subquery(Project.objects.filter(pk=OuterRef("project")).values("overlap"))
+    enough = GreaterThanOrEqual(_count(done) + _count(_imported(of_pair)), F("extra_labels") + overlap)
     return Case(When(Exists(settled), then=True), When(enough, then=True), default=False, output_field=BooleanField())
 
 
 def reopen(project: Project) -> int:
-    """Look again at which pairs are closed, after the project's overlap has changed; returns how many pairs it has."""
-    return close_settled(Pair.objects.filter(project=project), overlap=project.overlap)
+    """Look again at which pairs are closed, after the project's overlap has changed; returns of how many that moved."""
+    return close_settled(Pair.objects.filter(project=project))
 
 
 def expire_claims(*, project: Project | None = None) -> int:
@@ -234,13 +244,13 @@ def _open_pairs(project: int | Slot, annotator: int | Slot, overlap: int | Slot)
     of_pair = Claim.objects.filter(pair=OuterRef("pk"))
     own = of_pair.filter(annotator=annotator).exclude(state=Claim.State.EXPIRED)
     held = of_pair.filter(state__in=Claim.HELD)
-    imported = Label.objects.filter(pair=OuterRef("pk"), source=Label.Source.IMPORT)
+    imported = _count(_imported(OuterRef("pk")))
     # A scalar, not Exists: that one PostgreSQL would answer by reading everything that the annotator ever claimed.
     expired = Subquery(of_pair.filter(annotator=annotator).values("pk")[:1])
     return (
         Pair.objects.filter(project=project, closed=False)
         .filter(~Exists(own))
-        .annotate(taken=_count(held) + _count(imported), own_expired=expired)
+        .annotate(taken=_count(held) + imported, imported=imported, own_expired=expired)
         .filter(taken__lt=F("extra_labels") + overlap)
     )
 
@@ -323,10 +333,23 @@ def _taken(pair: Pair) -> set[int]:
     return set(Claim.objects.filter(pair=pair, state__in=Claim.HELD).values_list("slot", flat=True))
 
 
+def _imported(pair: Pair | OuterRef) -> QuerySet[Label]:
+    return Label.objects.filter(pair=pair, source=Label.Source.IMPORT)
+
+
+def _free(slots: int, taken: Collection[int], *, imported: int) -> list[int]:
+    """The numbers that may be taken. Imported labels have none, so as many of the last are left out.
+
+    Whoever comes at once is then offered the same few, of which the unique constraint gives each to one.
+    """
+    free = [number for number in range(slots) if number not in taken]
+    return free[: max(slots - imported - len(taken), 0)]
+
+
 def _take(pair: Pair, *, project: Project, annotator: User, ahead: bool) -> Claim | None:
     slots = project.overlap + pair.extra_labels
     taken = _taken(pair) if slots > 1 else set()
-    for slot in (slot for slot in range(slots) if slot not in taken):
+    for slot in _free(slots, taken, imported=getattr(pair, "imported", 0)):
         try:
             with _alone():
                 return _claim_slot(pair, slot, project=project, annotator=annotator, ahead=ahead)

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.core.cache import cache
+from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet, Sum
 
 from genrm_engine.types import LabelledPair
 from labeling import jobs
-from labeling.models import JudgeVersion, Label, Pair, Project, TrainedPair, TrainingRun
+from labeling.models import JudgeVersion, Label, LabelRevision, Pair, Project, TrainedPair, TrainingRun
 from labeling.services.consensus import majority
 
 LEARN_SHARES = ("genrm", "bradley-terry")
@@ -20,6 +21,8 @@ LEARN_SHARES = ("genrm", "bradley-terry")
 
 MAY_TRAIN = Q(pair__part=Pair.Part.TRAIN, pair__audit=False, pair__ambiguous=False)
 """Labels of pairs that may train, but for those of groups that measure."""
+
+KEPT_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,15 @@ class LabelledRow:
     def to_labelled(self) -> LabelledPair:
         """The row as the engine's figures read it."""
         return LabelledPair.from_json(self.to_engine())
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A pair whose blind consensus is A or B, by its number: where it is, and nothing of its texts."""
+
+    pair: int
+    part: str
+    group: str
 
 
 def blind_labels(project: Project) -> QuerySet[Label]:
@@ -99,18 +111,38 @@ def trained_by(judge: JudgeVersion, project: Project) -> set[int]:
 
 def how_many(project: Project) -> tuple[int, int]:
     """How many `training_rows` there are, and how many `holdout_rows` of the gate, without reading the pairs."""
+    training, held_out = places(project)
+    return len(training), sum(one.part == Pair.Part.GATE for one in held_out)
+
+
+def how_many_lately(project: Project) -> tuple[int, int]:
+    """The same for pages that ask every few seconds: the labels are read again only when they have changed."""
+    key = f"how-many-{project.pk}-{project.created_at:%Y%m%d%H%M%S%f}-{_fingerprint(project)}"
+    found: tuple[int, int] | None = cache.get(key)
+    if found is None:
+        found = how_many(project)
+        cache.set(key, found, KEPT_SECONDS)
+    return found
+
+
+def places(project: Project) -> tuple[list[Place], list[Place]]:
+    """Where the pairs of `training_rows` are, and those of `holdout_rows`, without reading the pairs."""
     votes: dict[int, list[str]] = defaultdict(list)
-    places: dict[int, tuple[str, bool, str]] = {}
+    found: dict[int, Place] = {}
+    kept: set[int] = set()
     given = blind_labels(project).values_list(
         "pair_id", "choice", "pair__part", "pair__audit", "pair__ambiguous", "pair__group_key"
     )
     for pair_id, choice, part, audit, ambiguous, group in given:
         votes[pair_id].append(choice)
-        places[pair_id] = (part, audit or ambiguous, group)
-    decided = [places[pair_id] for pair_id, choices in votes.items() if majority(choices)[0] in ("a", "b")]
-    measuring = {group for part, _, group in places.values() if part != Pair.Part.TRAIN}
-    training = sum(part == Pair.Part.TRAIN and not kept and group not in measuring for part, kept, group in decided)
-    return training, sum(part == Pair.Part.GATE for part, _, _ in decided)
+        found[pair_id] = Place(pair_id, part, group)
+        if audit or ambiguous:
+            kept.add(pair_id)
+    decided = [found[pair_id] for pair_id, choices in votes.items() if majority(choices)[0] in ("a", "b")]
+    measuring = {one.group for one in found.values() if one.part != Pair.Part.TRAIN}
+    held_out = [one for one in decided if one.part != Pair.Part.TRAIN]
+    training = [one for one in decided if one.part == Pair.Part.TRAIN and one.pair not in kept]
+    return [one for one in training if one.group not in measuring], held_out
 
 
 def ancestry(judge: JudgeVersion) -> list[JudgeVersion]:
@@ -161,6 +193,20 @@ def refresh_gate(project: Project) -> int:
     if groups:
         jobs.enqueue(jobs.REFRESH_PROJECT, project_id=project.pk)
     return len(groups)
+
+
+def _fingerprint(project: Project) -> str:
+    """Changes whenever a blind label comes, goes or changes, a group joins the gate, or a pair is marked ambiguous."""
+    labels = Label.objects.filter(pair__project=project).aggregate(
+        count=Count("pk"), last=Max("pk"), blind=Count("pk", filter=Q(blind=True, withdrawn=False))
+    )
+    revised = LabelRevision.objects.filter(label__pair__project=project).aggregate(last=Max("pk"))
+    pairs = Pair.objects.filter(project=project).aggregate(
+        held_out=Count("pk", filter=~Q(part=Pair.Part.TRAIN)),
+        marked=Count("pk", filter=Q(ambiguous=True)),
+        which=Sum("pk", filter=Q(ambiguous=True)),
+    )
+    return "-".join(str(each or 0) for each in (*labels.values(), *revised.values(), *pairs.values()))
 
 
 def _rows(project: Project, where: Q, *, shares: bool = False, undecided: bool = False) -> list[LabelledRow]:

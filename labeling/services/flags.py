@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -51,11 +51,15 @@ Details = dict[str, dict[str, object]]
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What became of many pairs: decided now, decided by somebody else before, and not to be sent back to anybody."""
+    """What became of many pairs: decided now, nothing open ``before``, and not to be sent back to anybody.
+
+    ``earlier`` says in words how many of those before were decided by whom.
+    """
 
     done: int
     before: int
     refused: int
+    earlier: Mapping[str, int] = field(default_factory=dict, compare=False)
 
 
 @transaction.atomic
@@ -63,8 +67,12 @@ def refresh(pair: Pair) -> None:
     """Bring the pair's consensus and automatic flags up to date with its labels and the champion's judgement.
 
     A pair that an adjudicator has decided raises nothing, nor does one that was sent back and still waits for its
-    label.
+    label. The pair and its project are read anew: of many that are refreshed, some are decided meanwhile.
     """
+    found = Pair.objects.select_related("project").filter(pk=pair.pk).first()
+    if found is None:
+        return  # deleted meanwhile
+    pair = found
     current = consensus.refresh(pair)
     champion = champion_of(pair.project)
     due: Details = {}
@@ -138,18 +146,19 @@ def decide(pair: Pair, *, by: User, choice: str, reason: str) -> None:
 
 @transaction.atomic
 def decide_all(pairs: QuerySet[Pair], *, by: User, choice: str, reason: str) -> Decided:
-    """Decide each of these pairs once, all or none. What others have decided before is left alone and counted."""
-    done = before = refused = 0
+    """Decide each of these pairs once, all or none. What has been decided before is left alone and counted."""
+    done = refused = 0
+    earlier: Counter[str] = Counter()
     for pair in pairs.select_related("project").order_by("pk"):  # always in this order: no two of us wait in a ring
         try:
             decide(pair, by=by, choice=choice, reason=reason)
-        except AlreadySettled:
-            before += 1
+        except AlreadySettled as error:
+            earlier[error.briefly] += 1
         except NobodyLeft:
             refused += 1
         else:
             done += 1
-    return Decided(done, before, refused)
+    return Decided(done, earlier.total(), refused, earlier)
 
 
 @transaction.atomic
@@ -316,7 +325,17 @@ def _resolve(pair: Pair, state: str, *, by: User, reason: str, resolution: str =
     if not open_flags.update(
         state=state, resolution=resolution, reason=reason, resolved_by=by, resolved_at=timezone.now()
     ):
-        raise AlreadySettled
+        raise _none_is_open(pair, by)
+
+
+def _none_is_open(pair: Pair, by: User) -> AlreadySettled:
+    """By the pair's last decision, unless something was raised after it that is no longer true."""
+    flags = Flag.objects.filter(pair=pair)
+    last = flags.filter(resolved_at__isnull=False).order_by("-resolved_at").first()
+    if last is None or flags.filter(state=State.OBSOLETE, created_at__gt=last.resolved_at).exists():
+        return AlreadySettled()
+    choice = SEND_BACK if last.state == State.SENT_BACK else last.resolution
+    return AlreadySettled(choice, own=last.resolved_by_id == by.pk)
 
 
 def _settled_flags(pair: Pair) -> QuerySet[Flag]:
@@ -345,6 +364,6 @@ def _change(pair: Pair, **fields: bool | int) -> None:
     for name, value in fields.items():
         setattr(pair, name, value)
     consensus.refresh(pair)
-    close_if_settled(pair.pk, overlap=pair.project.overlap)
+    close_if_settled(pair.pk)
     pair.refresh_from_db(fields=["closed"])
     jobs.refresh([pair.pk])

@@ -2,20 +2,21 @@
 
 import shutil
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 from django.conf import settings
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import transaction
-from django.db.models import Exists, F, Max, OuterRef, Q
+from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from labeling import jobs, queries, run_files
 from labeling.models import (
     Consensus,
     ConsensusFit,
+    Deployment,
     Judgement,
     Label,
     LabelRevision,
@@ -24,6 +25,7 @@ from labeling.models import (
     TrainingRun,
     WorkerHeartbeat,
 )
+from labeling.models.judges import WITH_VERDICT
 from labeling.services import (
     claims,
     consensus,
@@ -45,7 +47,9 @@ from labeling.services import (
 FORGOTTEN = 1_000
 """Most pairs whose lost refresh one sweep makes up for."""
 NEWEST = 50_000
-"""Among how many labels, and as many revisions, a sweep looks for those that a consensus does not know yet."""
+"""Among how many labels, revisions and judgements each a sweep looks for those whose refresh was lost."""
+WITHOUT_JUDGE = (Project.Routing.RANDOM, Project.Routing.COVERAGE)
+"""Ways to route in which no judge has a say: a pair's score and reason do not tell whether it was judged."""
 A_DAY = timedelta(days=1)
 TIDIED = "tidied"
 """The file in the data folder whose time is that of the last daily tidying."""
@@ -54,24 +58,29 @@ NOTED_EVERY = 500
 
 
 def refresh_pairs(pair_ids: Sequence[int]) -> None:
-    """Consensus, flags and scores of these pairs. The sweep sees to the champion's figures, which take longer."""
+    """Consensus, flags and scores of these pairs, and whether they are closed: the overlap may have changed meanwhile.
+
+    The sweep sees to the champion's figures, which take longer.
+    """
     pairs = Pair.objects.select_related("project").filter(pk__in=pair_ids)
     for project in Project.objects.filter(pk__in=pairs.values("project")):
         own = list(pairs.filter(project=project).values_list("pk", flat=True))
         judge_labels.apply(project, pairs=own)
         for pair in pairs.filter(project=project):
             flags.refresh(pair)
+        claims.close_settled(Pair.objects.filter(pk__in=own))
         routing.rescore(project, pairs=own)
         if consensus.fit_is_due(project):
             jobs.enqueue(jobs.FIT_CONSENSUS, project_id=project.pk)
 
 
 def refresh_project(project_id: int) -> None:
-    """The champion's figures, then its labels, consensus and flags of every pair that has any, and the scores.
+    """Which pairs are closed, the champion's figures and labels, every labelled pair's consensus and flags, and scores.
 
     Of the pairs that the judge alone has labelled those are looked at of which its verdict flips with the order.
     """
     project = Project.objects.get(pk=project_id)
+    claims.reopen(project)
     _measure(project)
     champion = judging.champion_of(project)
     judge_labels.apply(project)
@@ -79,7 +88,7 @@ def refresh_project(project_id: int) -> None:
     touched = Pair.objects.filter(project=project).filter(
         Q(labels__isnull=False) | Q(flags__state="open") | Exists(flips)
     )
-    for number, pair in enumerate(touched.select_related("project").distinct().iterator(chunk_size=NOTED_EVERY)):
+    for number, pair in enumerate(touched.only("pk").distinct().iterator(chunk_size=NOTED_EVERY)):
         if champion is not None and number % NOTED_EVERY == 0:
             deployments.still_following(champion)
         flags.refresh(pair)
@@ -182,12 +191,13 @@ def _tidy_daily() -> None:
 def _refresh_forgotten() -> int:
     """Pairs whose refresh was lost with the broker. A batch at a time.
 
-    Those with labels but no consensus by people, and those whose consensus is older than a label or a revision.
+    Those with labels but no consensus by people, those whose consensus is older than a label or a revision, and those
+    that do not show what the champion says of them.
     """
     standing = Label.objects.filter(pair=OuterRef("pk"), withdrawn=False)
     by_people = Consensus.objects.filter(pair=OuterRef("pk")).exclude(method=Consensus.Method.JUDGE)
     without = Pair.objects.filter(Exists(standing), ~Exists(by_people)).order_by("pk").values_list("pk", flat=True)
-    ids = sorted({*without[:FORGOTTEN], *_changed_since()})[:FORGOTTEN]
+    ids = sorted({*without[:FORGOTTEN], *_changed_since(), *_judged_since()})[:FORGOTTEN]
     if ids:
         refresh_pairs(ids)
     return len(ids)
@@ -209,6 +219,41 @@ def _changed_since() -> set[int]:
         *labelled.exclude(pair__consensus__method=judge).order_by("pk").values_list("pair", flat=True)[:FORGOTTEN],
         *revised.exclude(label__pair__consensus__method=judge).values_list("label__pair", flat=True)[:FORGOTTEN],
     }
+
+
+def _judged_since() -> set[int]:
+    """Pairs that do not show yet what their trusted champion said of them, though it is a while ago.
+
+    Their consensus by people is older, they are routed by the judge but without a reason, or the judge's own label is
+    missing. Only the newest rows by primary key are looked at.
+    """
+    champions = Deployment.objects.filter(state=Deployment.State.CHAMPION, trusted=True)
+    of_pair = champions.filter(project=OuterRef("pair__project"), judge=OuterRef("judge"), counts=OuterRef("method"))
+    last = Judgement.objects.aggregate(last=Max("pk"))["last"] or 0
+    said = Judgement.objects.filter(Exists(of_pair), pk__gt=last - NEWEST).order_by("pk")
+    said = said.filter(created_at__lt=timezone.now() - deployments.FOLLOW_UP_AFTER)
+    said = said.filter(pair__part=Pair.Part.TRAIN, pair__audit=False)  # of others nothing follows
+    older = said.filter(pair__consensus__updated_at__lt=F("created_at"))
+    unrouted = said.filter(pair__closed=False, pair__route_reason="")
+    unrouted = unrouted.exclude(pair__project__routing__in=WITHOUT_JUDGE)
+    unlabelled = said.filter(WITH_VERDICT, pair__closed=False, pair__consensus=None, pair__extra_labels=0)
+    elsewhere = champions.filter(project__judge_labels=True, project__routing__in=WITHOUT_JUDGE)
+    return {
+        *older.exclude(pair__consensus__method=Consensus.Method.JUDGE).values_list("pair", flat=True)[:FORGOTTEN],
+        *unrouted.values_list("pair", flat=True)[:FORGOTTEN],
+        *(pair for champion in elsewhere for pair in _labelled_alone(champion, unlabelled)),
+    }
+
+
+def _labelled_alone(champion: Deployment, said: QuerySet[Judgement]) -> Iterator[int]:
+    """Of these pairs those of which the champion is sure enough to label them alone."""
+    threshold = trust.labels_alone(champion)
+    if threshold is None:
+        return
+    for pair_id, p_a in said.filter(pair__project=champion.project_id).values_list("pair_id", "p_a"):
+        p = trust.calibrated(champion, p_a)
+        if max(p, 1 - p) >= threshold:
+            yield pair_id
 
 
 def _measure(project: Project, *, only_if_stale: bool = False) -> None:

@@ -1,10 +1,10 @@
-"""Imports that a worker does: taken by one, followed by everybody, stopped when asked, begun again when lost.
+"""Imports by a worker or a command: taken by one, followed by everybody, stopped when asked, begun again if lost.
 
 All pairs come in one transaction, so a worker that dies leaves nothing behind but the row that says it had begun.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from uuid import uuid4
@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from labeling import jobs
 from labeling.errors import ImportNotActive, ImportRefused
-from labeling.models import ImportBatch
+from labeling.models import ImportBatch, Project
 from labeling.readers import Opened, Unreadable, open_file, storable
 from labeling.services import audit, bulk, imports, sources, uploads
 from labeling.services.checking import Chunk, Plan, prefetched, spooled
@@ -28,6 +28,7 @@ MOST_TRIES = 4
 TOLD_EVERY = 1.0
 """Seconds between two reports of how far an import is."""
 UNEXPECTED = "An unexpected error ended the import; the log of the worker says more."
+BROKEN_OFF = "The command that imported this was broken off."
 
 State = ImportBatch.State
 log = structlog.get_logger(__name__)
@@ -105,6 +106,43 @@ def run(batch_id: int) -> ImportBatch | None:
     return batch
 
 
+def run_here(
+    project: Project, opening: Callable[[], Opened], *, filename: str, sha256: str, size: int, plan: Plan
+) -> ImportBatch:
+    """Import at once what a command has made ready to be read; its row is there from the beginning, as a worker's is.
+
+    The same again adds nothing and answers with the batch of the first time. Raises ImportRefused or Unreadable if it
+    cannot be read or was cancelled. Of one that is killed a worker says so when its lease has run out.
+    """
+    imports.check(plan)
+    batch, created = ImportBatch.objects.select_related("project").get_or_create(
+        project=project,
+        sha256=sha256,
+        state__in=imports.STANDING,
+        defaults={
+            "filename": filename[:300],
+            "state": State.RUNNING,
+            "lease": uuid4().hex,
+            "leased_until": _lease_end(),
+            "mapping": plan.mapping,
+            "bytes": size,
+        },
+    )
+    if not created:
+        return batch
+    try:
+        _store(batch, opening(), plan)
+    except _Stopped:
+        _end(batch, State.CANCELLED)
+        raise ImportRefused("The import was cancelled.") from None
+    except BaseException as error:
+        _end(batch, State.FAILED, error=str(error) if isinstance(error, ImportRefused | Unreadable) else BROKEN_OFF)
+        raise
+    _after(batch)
+    batch.refresh_from_db()
+    return batch
+
+
 def take(batch_id: int, *, lease: str) -> ImportBatch | None:
     """Become the one worker of a batch that waits, or whose worker has fallen silent."""
     now = timezone.now()
@@ -144,11 +182,16 @@ def waiting() -> list[int]:
 
 
 def _import(batch: ImportBatch) -> None:
-    """Read and store all of it in one transaction that ends with the row saying so, if it is still this worker's."""
     plan = Plan("" if batch.mapping else batch.format.partition(", ")[0], dict(batch.mapping))
+    with _opened(batch) as opened:
+        _store(batch, opened, plan)
+
+
+def _store(batch: ImportBatch, opened: Opened, plan: Plan) -> None:
+    """Read and store all of it in one transaction that ends with the row saying so, if it is still this one's."""
     watch = Watch(batch)
     try:
-        with _opened(batch) as opened, _ahead(batch, opened, plan, watch) as chunks, transaction.atomic():
+        with _ahead(batch, opened, plan, watch) as chunks, transaction.atomic():
             while not bulk.try_lock(batch.project_id):
                 watch.look()
                 time.sleep(0.2)

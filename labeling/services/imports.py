@@ -24,6 +24,7 @@ from labeling.models import ImportBatch, JudgingRequest, Label, Pair, Project
 from labeling.readers import Opened, TooLarge, Unreadable, holds_at_most, is_packed, open_file
 from labeling.services import audit, bulk, deployments, judging, pairs, uploads
 from labeling.services.checking import Chunk, Plan, checked, prefetched, spooled
+from labeling.services.claims import close_settled
 from labeling.services.mapping import problems
 from labeling.services.parts import part_of
 
@@ -79,7 +80,7 @@ def import_file(
     The same file again adds nothing and answers with the batch of the first time; pairs that the project has already
     are counted as duplicates. Raises ImportRefused if the file cannot be read at all.
     """
-    digest, size = _measured(file)
+    digest, size = measured(file)
     return import_opened(project, lambda: open_file(file, filename), filename, identity(digest, plan), size, by, plan)
 
 
@@ -96,7 +97,7 @@ def import_opened(
     known = standing(project, sha256)
     if known is not None:
         return known
-    _check(plan)
+    check(plan)
     batch = ImportBatch(project=project, filename=filename[:300], sha256=sha256, bytes=size, bytes_read=size)
     batch.requested_by, batch.mapping = by, plan.mapping
     try:
@@ -146,7 +147,7 @@ def import_draft(project: Project, draft: uploads.Draft, *, by: User | None, pla
     if _is_small(draft) and not busy:
         with suppress(ProjectBusy), draft.opened() as file:  # whom others keep waiting is left to a worker, too
             return import_file(project, file=file, filename=draft.filename, by=by, plan=plan)
-    _check(plan)
+    check(plan)
     with transaction.atomic():
         batch, created = ImportBatch.objects.get_or_create(
             project=project,
@@ -177,7 +178,7 @@ def dry_run(
     ``seconds`` bounds the reading, and then no more is unpacked than LOOKED_INTO: somebody waits for the page. Raises
     ImportRefused if the file cannot be read at all.
     """
-    _check(plan)
+    check(plan)
     result = DryRun(ImportBatch(project=project, filename="dry run", sha256=f"dry run {time.time_ns()}"))
     until = None if seconds is None else time.monotonic() + seconds
 
@@ -218,7 +219,18 @@ def fill(batch: ImportBatch, project: Project, chunks: Iterator[Chunk]) -> None:
         batch.bytes_read = chunk.position
     if not (batch.imported or batch.duplicates or batch.rejected):
         raise ImportRefused("The file has no rows." if batch.note else "The file has no lines.")
+    if batch.labels:
+        _follow_overlap(batch, project)
     batch.bytes_read, batch.format = batch.bytes, batch.format.strip(", ")
+
+
+def _follow_overlap(batch: ImportBatch, project: Project) -> None:
+    """Close the batch's pairs by the overlap of now: it may have changed since the project was read.
+
+    Of a change that is committed between here and the import's commit the refresh of the project hears.
+    """
+    if Project.objects.values_list("overlap", flat=True).get(pk=project.pk) != project.overlap:
+        close_settled(Pair.objects.filter(batch=batch))
 
 
 def follow_up(batch: ImportBatch) -> None:
@@ -300,14 +312,16 @@ def _is_small(draft: uploads.Draft) -> bool:
         return draft.size <= PACKED_AT_ONCE and holds_at_most(file, draft.filename, AT_ONCE)
 
 
-def _check(plan: Plan) -> None:
+def check(plan: Plan) -> None:
+    """Raises ImportRefused if nothing can be read so."""
     if plan.layout and plan.layout not in FORMATS:
         raise ImportRefused(f"layout: {plan.layout!r} is not one of {', '.join(FORMATS)}")
     if plan.mapping and (wrong := problems(plan.mapping)):
         raise ImportRefused("; ".join(f"{name}: {what}" for name, what in wrong.items()))
 
 
-def _measured(file: BinaryIO) -> tuple[str, int]:
+def measured(file: BinaryIO) -> tuple[str, int]:
+    """The file's checksum and size; it is at its beginning again."""
     digest, size = hashlib.sha256(), 0
     while block := file.read(1 << 20):
         digest.update(block)

@@ -45,7 +45,7 @@ def apply(project: Project, *, pairs: Collection[int] | None = None) -> int:
         changed, batch_size=500, update_conflicts=True, unique_fields=["pair"], update_fields=_WRITTEN
     )
     for keys in _chunks(sorted(set(before) ^ set(wanted))):
-        close_settled(Pair.objects.filter(pk__in=keys), overlap=project.overlap)
+        close_settled(Pair.objects.filter(pk__in=keys))
     return len(wanted)
 
 
@@ -56,7 +56,7 @@ def withdraw(project: Project) -> int:
     pairs = list(written.values_list("pair_id", flat=True))
     written.delete()
     for keys in _chunks(pairs):
-        close_settled(Pair.objects.filter(pk__in=keys), overlap=project.overlap)
+        close_settled(Pair.objects.filter(pk__in=keys))
     return len(pairs)
 
 

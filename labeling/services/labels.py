@@ -70,7 +70,7 @@ def commit_label(
             if not finish(claim) and not take_back(claim, state=Claim.State.DONE, extra=True):
                 return _label_that_stands(claim)
             label = _save(claim, stored, strength, given, idempotency_key)
-            close_if_settled(claim.pair_id, overlap=claim.pair.project.overlap)
+            close_if_settled(claim.pair_id)
             jobs.refresh([claim.pair_id])
     except IntegrityError:
         if idempotency_key and Label.objects.filter(idempotency_key=idempotency_key).exclude(claim=claim).exists():
@@ -98,40 +98,61 @@ def revise(label: Label, *, choice: str) -> Label:
 
 
 @transaction.atomic
-def undo(project: Project, *, annotator: User) -> Claim:
+def undo(project: Project, *, annotator: User, meant: int | None = None) -> Claim:
     """Take the annotator's last label or skip in the project back and reopen its claim, as far back as a day.
 
-    Raises NothingToUndo. Called again it goes one step further. A live claim that was waiting stays with the
-    annotator. What is labelled next on a reopened claim is the same label row with one more revision; if the judge
-    had been shown, the first verdict stays the blind one.
+    Raises NothingToUndo. Called again it goes one step further; but with ``meant``, the claim that is to be taken back,
+    it is that one and no other, so that a second sending (the answer was lost) finds it reopened and changes nothing. A
+    live claim that was waiting stays with the annotator. What is labelled next on a reopened claim is the same label
+    row with one more revision; if the judge had been shown, the first verdict stays the blind one.
     """
+    last, label = _last(project, annotator, meant)
+    if label is not None:
+        _take_label_back(label, by=annotator)
+    elif last is not None:
+        if not take_back(last, state=Claim.State.LIVE, extra=True):
+            raise NothingToUndo
+    elif meant is not None:
+        own = Claim.objects.filter(pk=meant, annotator=annotator, pair__project=project)
+        last = own.filter(state__in=(Claim.State.LIVE, Claim.State.EXPIRED)).first()
+    if last is None:
+        raise NothingToUndo
+    return Claim.objects.select_related("pair__project", "label").get(pk=last.pk)
+
+
+def next_undo(project: Project, *, annotator: User) -> int | None:
+    """The claim that an undo would reopen now; None if there is nothing to undo."""
+    last, _ = _last(project, annotator)
+    return last.pk if last is not None else None
+
+
+def _last(project: Project, annotator: User, meant: int | None = None) -> tuple[Claim | None, Label | None]:
+    """The claim that was labelled or skipped last, or ``meant`` if it was, with its label if it was labelled."""
     since = timezone.now() - UNDO_WITHIN
-    label = _last_label(project, annotator, since)
+    label = _last_label(project, annotator, since, meant)
     skipped = Claim.objects.select_related("pair__project").filter(
         annotator=annotator, pair__project=project, state=Claim.State.SKIPPED, expires_at__gte=since
     )
+    if meant is not None:
+        skipped = skipped.filter(pk=meant)
     last_skip = skipped.order_by("-expires_at").first()
     if last_skip is not None and (label is None or last_skip.expires_at > label.changed):
-        if not take_back(last_skip, state=Claim.State.LIVE, extra=True):
-            raise NothingToUndo
-        reopened = last_skip
-    elif label is not None:
-        reopened = _take_label_back(label, by=annotator, overlap=project.overlap)
-    else:
-        raise NothingToUndo
-    return Claim.objects.select_related("pair__project", "label").get(pk=reopened.pk)
+        return last_skip, None
+    return (label.claim, label) if label is not None else (None, None)
 
 
-def _last_label(project: Project, annotator: User, since: datetime) -> Any:
+def _last_label(project: Project, annotator: User, since: datetime, meant: int | None) -> Any:
     """The standing label that the annotator gave or changed last, with the time as ``changed``."""
     own = Label.objects.select_related("claim").filter(
         pair__project=project, annotator=annotator, source=Label.Source.CLAIM, withdrawn=False, created_at__gte=since
     )
+    if meant is not None:
+        own = own.filter(claim=meant)
     changed = Coalesce(Max("revisions__at"), F("created_at"))
     return own.annotate(changed=changed).order_by("-changed", "-pk").first()
 
 
-def _take_label_back(label: Label, *, by: User, overlap: int) -> Claim:
+def _take_label_back(label: Label, *, by: User) -> None:
     assert label.claim is not None, "only labels from claims are undone"
     if not Label.objects.filter(pk=label.pk, withdrawn=False).update(withdrawn=True):
         raise NothingToUndo
@@ -139,9 +160,8 @@ def _take_label_back(label: Label, *, by: User, overlap: int) -> Claim:
     if not reopened.update(state=Claim.State.LIVE, expires_at=expiry()):
         raise NothingToUndo
     _revision(label, LabelRevision.Kind.UNDO, after="", by=by)
-    close_if_settled(label.pair_id, overlap=overlap)
+    close_if_settled(label.pair_id)
     jobs.refresh([label.pair_id])
-    return label.claim
 
 
 def _save(claim: Claim, stored: str, strength: int | None, given: Given, key: str) -> Label:

@@ -79,7 +79,7 @@ def store(batch: ImportBatch, project: Project, outcomes: Sequence[Outcome]) -> 
         bulk.insert(Label, _LABEL, rows)
         batch.labels += len(rows)
     if more:
-        close_settled(Pair.objects.filter(pk__in=more), overlap=project.overlap)
+        close_settled(Pair.objects.filter(pk__in=more))
     if found.rejected:
         bulk.insert(RejectedLine, _REJECTED, (_rejected(batch, each) for each in found.rejected))
     batch.imported += len(found.fresh)

@@ -5,6 +5,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from labeling import jobs
+from labeling.errors import SettingsMoved
 from labeling.models import Deployment, Project
 from labeling.services import audit, claims, consensus, judging
 
@@ -13,6 +14,7 @@ FOLLOWS = {
     "consensus_method": jobs.FIT_CONSENSUS,
     "judge_labels": jobs.JUDGE_LABELS,
     "wished_agreement": jobs.REFRESH_PROJECT,
+    "overlap": jobs.REFRESH_PROJECT,
 }
 """What is brought up to date in the background after a setting has changed."""
 
@@ -21,12 +23,16 @@ FOLLOWED_UP = FOLLOWS.keys() - {"consensus_method"}
 
 
 @transaction.atomic
-def change_settings(project: Project, *, by: User, **wanted: object) -> list[str]:
+def change_settings(project: Project, *, by: User, seen: Project | None = None, **wanted: object) -> list[str]:
     """Set the fields that differ from what is stored, and say in the audit trail from what to what.
 
-    Returns the names of the fields that changed. Another overlap means that other pairs have all their labels.
+    Raises SettingsMoved if one of the wanted fields is no longer as ``seen``, the row that its new value was chosen by.
+    Returns the names of the fields that changed. Another overlap means that other pairs have all their labels; after
+    the commit the refresh looks at those again that were labelled or imported meanwhile.
     """
-    current = Project.objects.select_for_update().get(pk=project.pk)
+    current = Project.objects.select_for_update(no_key=True).get(pk=project.pk)  # lets an import end
+    if seen is not None and any(getattr(current, name) != getattr(seen, name) for name in wanted):
+        raise SettingsMoved
     changes = {
         name: {"from": getattr(current, name), "to": value}
         for name, value in wanted.items()
@@ -47,6 +53,6 @@ def change_settings(project: Project, *, by: User, **wanted: object) -> list[str
     if FOLLOWED_UP & changes.keys():  # the sweep makes up for a job that is lost with the broker
         champion = Deployment.objects.filter(project=current, state=Deployment.State.CHAMPION)
         champion.update(follow_up=timezone.now())
-    for name in FOLLOWS.keys() & changes.keys():
-        jobs.enqueue(FOLLOWS[name], project_id=current.pk)
+    for job in {FOLLOWS[name] for name in FOLLOWS.keys() & changes.keys()}:
+        jobs.enqueue(job, project_id=current.pk)
     return list(changes)

@@ -73,20 +73,21 @@ def readiness(project: Project, *, method: str = "") -> Readiness:
     """What stands between the project and a training run by ``method`` (empty: by the project's)."""
     champion = judging.champion_of(project)
     origin = origin_of(project, champion, method=method or project.retrain_method) if champion else None
-    rows, holdout = datasets.training_rows(project), datasets.holdout_rows(project)
-    new, older = divided(rows, origin, project)
-    gate = [row for row in holdout if row.pair.part == Pair.Part.GATE]
-    replay = min(len(older), round(project.replay_share * len(new)))
+    labelled, holdout = datasets.places(project)
+    seen = datasets.trained_by(origin, project) if origin is not None else set()
+    new = sum(one.pair not in seen for one in labelled)
+    gate = [one for one in holdout if one.part == Pair.Part.GATE]
+    replay = min(len(labelled) - new, round(project.replay_share * new))
     return Readiness(
-        missing=_missing(project, champion, origin, len(rows), len(new), gate),
+        missing=_missing(project, champion, origin, len(labelled), new, gate),
         origin=origin,
-        labelled_pairs=len(rows),
-        training_pairs=len(new),
+        labelled_pairs=len(labelled),
+        training_pairs=new,
         replay_pairs=replay,
         holdout_pairs=len(holdout),
         gate_pairs=len(gate),
         methods=[
-            (value, label, expected_seconds(value, len(new) + replay)) for value, label in Project.RetrainMethod.choices
+            (value, label, expected_seconds(value, new + replay)) for value, label in Project.RetrainMethod.choices
         ],
     )
 
@@ -344,10 +345,10 @@ def _missing(
     origin: JudgeVersion | None,
     labelled: int,
     new: int,
-    gate: list[datasets.LabelledRow],
+    gate: list[datasets.Place],
 ) -> list[str]:
     missing: list[str] = []
-    groups = len({row.pair.group_key for row in gate})
+    groups = len({one.group for one in gate})
     if champion is None or origin is None:
         missing.append("The project has no judge yet.")
     elif not origin.trainable:

@@ -180,6 +180,11 @@ def test_skip_gives_the_pair_back_and_renew_holds_it(api: Caller, claim: Claim, 
     assert problem_of(api.post(f"/claims/{claim.pk}/renew"), 409)["type"] == "urn:tandem:problem:claim-gone"
 
 
+def test_a_labelled_pair_is_not_renewed(api: Caller, claim: Claim) -> None:
+    api.post(f"/claims/{claim.pk}/label", {"choice": "left"})
+    assert "the label stands" in problem_of(api.post(f"/claims/{claim.pk}/renew"), 409)["detail"]
+
+
 def test_a_skipped_pair_is_not_renewed(api: Caller, claim: Claim) -> None:
     api.post(f"/claims/{claim.pk}/skip")
     assert "skipped" in problem_of(api.post(f"/claims/{claim.pk}/renew"), 409)["detail"]

@@ -106,6 +106,15 @@ def test_a_heartbeat_leaves_a_skip_in_another_window_alone(project: Project, bob
     assert (claim.state, claim.skip_reason) == ("skipped", "not my field")
 
 
+def test_a_heartbeat_of_a_pair_labelled_in_another_window_says_so(project: Project, bob: User) -> None:
+    claim = ClaimFactory.create(pair__project=project, annotator=bob)
+    commit_label(claim, choice="left")
+    with pytest.raises(ClaimGone, match="labelled this pair already; the label stands"):
+        claims.renew(claim)
+    claim.refresh_from_db()
+    assert claim.state == Claim.State.DONE
+
+
 def test_a_heartbeat_brings_nobody_back_to_a_pair_whose_verdict_they_saw(project: Project, bob: User) -> None:
     claim = ClaimFactory.create(pair__project=project, annotator=bob)
     claims.keep_away([claim.pair], project=project, annotator=bob)
@@ -284,8 +293,16 @@ def test_pairs_with_their_labels_are_closed_and_an_undo_or_more_overlap_opens_th
     commit_label(Claim.objects.select_related("label", "pair__project").get(), choice="left")
     project.overlap = 2
     project.save()
-    claims.reopen(project)
+    PairFactory.create(project=project)
+    assert claims.reopen(project) == 1, "nothing is written to a pair that is open already"
     assert not closed(pair)
+
+
+def test_a_label_closes_its_pair_by_the_overlap_of_now(project: Project, bob: User) -> None:
+    claim = ClaimFactory.create(pair__project=project, annotator=bob)
+    Project.objects.update(overlap=2)  # since the claim was read
+    commit_label(claim, choice="left")
+    assert not closed(claim.pair)
 
 
 def test_the_audit_finds_and_mends_what_is_not_so(project: Project, bob: User) -> None:
@@ -307,6 +324,20 @@ def test_an_empty_queue_says_why(project: Project, bob: User, alice: User) -> No
     assert "no pairs yet" in queries.empty_reason_for(project, bob)
     PairFactory.create(project=project)
     assert claims.next_claim(project, annotator=alice) is not None
+    assert "1 pair is with others" in queries.empty_reason_for(project, bob)
+
+
+@pytest.mark.parametrize("own", ["skipped", "done"])
+def test_an_empty_queue_promises_no_pair_that_can_never_come(
+    project: Project, bob: User, alice: User, own: str
+) -> None:
+    mine, settled = PairFactory.create_batch(2, project=project)
+    for pair in (mine, settled):
+        ClaimFactory.create(pair=pair, annotator=alice)
+    ClaimFactory.create(pair=mine, annotator=bob, state=own, slot=1, slots=2)
+    Pair.objects.filter(pk=settled.pk).update(closed=True)
+    assert "Every one of the 2 pairs is labelled" in queries.empty_reason_for(project, bob)
+    Claim.objects.filter(annotator=bob).update(state="expired")
     assert "1 pair is with others" in queries.empty_reason_for(project, bob)
 
 

@@ -2,16 +2,18 @@
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 
 from genrm_engine.formats import read_labelled
-from labeling.models import Deployment, ImportBatch, Label, Pair, Project, TrainingRun
-from labeling.services import datasets, parts, training
+from labeling.models import Claim, Deployment, ImportBatch, Label, Pair, Project, TrainingRun
+from labeling.services import datasets, labels, parts, training
 from labeling.services.imports import import_file
-from tests.factories import DeploymentFactory, LabelFactory, PairFactory, labelled
+from tests.factories import ClaimFactory, DeploymentFactory, LabelFactory, PairFactory, labelled
 from workers import run as runs
 
 VOTES = {"split": ("a", "a", "b"), "with a tie": ("b", "b", "tie"), "bad": ("both_bad", "b", "b"), "alone": ("a",)}
@@ -146,6 +148,25 @@ def test_they_are_counted_as_they_are_read(ready: Project, joined: str) -> None:
             LabelFactory.create(pair=pair, choice=choice)
     gate = [row for row in datasets.holdout_rows(ready) if row.pair.part == Pair.Part.GATE]
     assert datasets.how_many(ready) == (len(datasets.training_rows(ready)), len(gate))
+    assert datasets.how_many_lately(ready) == datasets.how_many(ready)
+
+
+def test_what_is_kept_of_the_counts_follows_every_change_of_a_label_and_its_pair(ready: Project, bob: User) -> None:
+    pair, gate = labelled(ready, 1)[0], Pair.objects.filter(part="gate")
+    claim = ClaimFactory.create(pair__project=ready, annotator=bob)
+    assert datasets.how_many_lately(ready) == (training.LEAST_TRAINING + 1, training.LEAST_GATE)
+    steps: list[Callable[[], object]] = [
+        lambda: labels.commit_label(claim, choice="left"),
+        lambda: labels.undo(ready, annotator=bob),
+        lambda: labels.commit_label(Claim.objects.select_related("pair__project").get(pk=claim.pk), choice="tie"),
+        lambda: Pair.objects.filter(pk=pair.pk).update(ambiguous=True),
+        lambda: Label.objects.filter(pair=gate[0]).update(withdrawn=True),
+        lambda: Pair.objects.filter(pk=Pair.objects.filter(part="", ambiguous=False)[0].pk).update(part="gate"),
+        lambda: LabelFactory.create(pair=gate[1], choice="b"),
+    ]
+    for step in steps:
+        step()
+        assert datasets.how_many_lately(ready) == datasets.how_many(ready)
 
 
 def test_the_index_of_joined_groups_answers_for_an_import(ready: Project, joined: str) -> None:

@@ -3,10 +3,12 @@
 import io
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.management import call_command
 from django.utils import timezone
 
 from labeling.errors import ExportRefused
@@ -21,7 +23,7 @@ from labeling.models import (
     Pair,
     Project,
 )
-from labeling.services import exports
+from labeling.services import exports, pairs
 from labeling.services.consensus import refresh
 from labeling.services.imports import import_file
 from labeling.services.labels import commit_label, undo
@@ -103,6 +105,29 @@ def test_an_increment_looks_back_to_the_beginning_of_an_import(project: Project)
     Label.objects.update(stored_at=began + timedelta(minutes=1))
     batch.delete()
     assert [row["id"] for row in rows(project, since=since)] == [label.pair.external_id]
+    assert rows(project, since=cursor(project)) == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_increment_looks_back_to_the_beginning_of_a_command(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labeling.services.exports.cursors.OVERLAP", timedelta(0))  # the command takes longer
+    given: list[str] = []
+    store = pairs.store
+
+    def stored(*written: Any) -> None:
+        store(*written)
+        given.append(cursor(project))
+
+    monkeypatch.setattr(pairs, "store", stored)
+    label = {"annotator": "ada", "choice": "b"}
+    row = {"id": "p1", "prompt": "A colour?", "response_a": "Blue.", "response_b": "Nine.", "labels": [label]}
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps(row))
+    call_command("import_pairs", project.slug, str(path))
+    [since] = given
+    assert [found["id"] for found in rows(project, since=since)] == ["p1"]
     assert rows(project, since=cursor(project)) == []
 
 

@@ -11,11 +11,15 @@ from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.utils import timezone
 
+from genrm_engine.evaluation.consensus import fit
 from labeling import jobs
 from labeling.models import (
     Claim,
     Consensus,
+    ConsensusFit,
     Deployment,
+    Flag,
+    Judgement,
     JudgeVersion,
     Label,
     Pair,
@@ -23,7 +27,7 @@ from labeling.models import (
     TrainingRun,
     WorkerHeartbeat,
 )
-from labeling.services import dataset_versions, housekeeping, labels, trust
+from labeling.services import dataset_versions, deployments, flags, housekeeping, labels, trust
 from tests.conftest import Sent
 from tests.factories import ClaimFactory, JudgementFactory, LabelFactory, PairFactory
 
@@ -95,6 +99,45 @@ def test_a_sweep_looks_at_the_newest_only(known: Label, monkeypatch: pytest.Monk
     assert housekeeping.sweep()["refreshed"] == 0
 
 
+@pytest.fixture
+def sure(champion: Deployment, pair: Pair) -> Deployment:
+    """The champion has judged two unlabelled pairs and a labelled one, and no refresh came; of two it is sure."""
+    PairFactory.create(project=pair.project)
+    label = LabelFactory.create(pair=PairFactory.create(project=pair.project), choice="b")
+    housekeeping.refresh_pairs([label.pair_id])
+    for one, p_a in zip(Pair.objects.order_by("pk"), (0.9, 0.6, 0.9), strict=True):
+        JudgementFactory.create(pair=one, judge=champion.judge, p_a=p_a)
+    Deployment.objects.update(thresholds={"threshold": 0.8}, measured_of=trust.fingerprint(champion))
+    Label.objects.update(stored_at=timezone.now() - timedelta(hours=2))
+    Consensus.objects.update(updated_at=timezone.now() - timedelta(hours=1))
+    return champion
+
+
+@pytest.mark.parametrize("routing", Project.Routing.values)
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_refresh_that_was_lost_after_a_judgement_is_made_up_for_once(
+    sure: Deployment, routing: str, alone: bool
+) -> None:
+    Project.objects.update(routing=routing, judge_labels=alone)
+    assert housekeeping.sweep()["refreshed"] == 0, "the job may still be on its way"
+    Judgement.objects.update(created_at=timezone.now() - deployments.FOLLOW_UP_AFTER)
+    routed = routing in ("uncertainty", "audit")
+    assert housekeeping.sweep()["refreshed"] == (3 if routed else 1 + alone)
+    first, second, labelled = Pair.objects.order_by("pk")
+    assert Flag.objects.get(kind="judge_disagrees").pair == labelled
+    assert Consensus.objects.filter(pair=first, method="judge", choice="a").exists() == alone
+    assert not Consensus.objects.filter(pair=second).exists()
+    assert (second.route_score > 0) == routed
+    assert housekeeping.sweep()["refreshed"] == 0
+
+
+def test_of_a_judge_that_is_not_trusted_nothing_follows(sure: Deployment) -> None:
+    Deployment.objects.update(trusted=False)
+    Project.objects.update(judge_labels=True)
+    Judgement.objects.update(created_at=timezone.now() - deployments.FOLLOW_UP_AFTER)
+    assert housekeeping.sweep()["refreshed"] == 0
+
+
 def test_a_long_refresh_is_not_sent_again_while_it_runs(
     project: Project, champion: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +156,49 @@ def test_a_long_refresh_is_not_sent_again_while_it_runs(
     housekeeping.refresh_project(project.pk)
     assert noted == [True, False, True, False, True]
     assert mine.get().follow_up is None
+
+
+@pytest.mark.parametrize("choice", ["ambiguous", "send_back", "tie"])
+def test_what_an_adjudicator_decides_while_a_long_refresh_runs_stands(
+    project: Project, dora: User, bob: User, monkeypatch: pytest.MonkeyPatch, choice: str
+) -> None:
+    first, later = PairFactory.create_batch(2, project=project)
+    for pair in (first, later):
+        for verdict in "ab":
+            LabelFactory.create(pair=pair, choice=verdict)
+    housekeeping.refresh_project(project.pk)
+    refresh, turns = flags.refresh, iter([True, False])
+
+    def deciding(pair: Pair) -> None:
+        if next(turns):
+            flags.decide(Pair.objects.get(pk=later.pk), by=dora, choice=choice, reason="")
+        refresh(pair)
+
+    monkeypatch.setattr("labeling.services.flags.refresh", deciding)
+    Pair.objects.update(closed=True)
+    housekeeping.refresh_project(project.pk)
+    assert list(Flag.objects.filter(state="open").values_list("pair", flat=True)) == [first.pk]
+    methods = {"ambiguous": "ambiguous", "send_back": "majority", "tie": "adjudicated"}
+    assert Consensus.objects.get(pair=later).method == methods[choice]
+
+
+def test_the_method_that_a_manager_chooses_while_a_long_refresh_runs_counts(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        LabelFactory.create(pair=PairFactory.create(project=project), external_annotator="ada")
+    fitted = fit({str(n): {"ada": "a", "ben": "a", "eve": "a"} for n in range(40)})
+    assert fitted is not None
+    ConsensusFit.objects.create(project=project, parameters=fitted.to_json(), labels=2)
+    refresh = flags.refresh
+
+    def changing(pair: Pair) -> None:
+        refresh(pair)
+        Project.objects.update(consensus_method="dawid_skene")
+
+    monkeypatch.setattr("labeling.services.flags.refresh", changing)
+    housekeeping.refresh_project(project.pk)
+    assert list(Consensus.objects.order_by("pair").values_list("method", flat=True)) == ["majority", "dawid_skene"]
 
 
 def make_run(champion: Deployment, **fields: Any) -> TrainingRun:

@@ -76,6 +76,14 @@ def test_a_pair_is_closed_when_the_files_have_brought_all_its_labels(project: Pr
     assert not claims.wrongly_closed(project).exists()
 
 
+def test_imported_pairs_are_closed_by_the_overlap_at_the_end_of_the_import(project: Project) -> None:
+    Project.objects.update(overlap=2)  # since the project was read
+    load(project, {**PAIR, "labels": [{"annotator": "ada", "choice": "a"}]}, {**PAIR, "prompt": "How?", "choice": "b"})
+    load(project, {**PAIR, "prompt": "Who?", "choice": "b"}, {**PAIR, "labels": [{"annotator": "ben", "choice": "b"}]})
+    assert list(Pair.objects.order_by("pk").values_list("closed", flat=True)) == [True, False, False]
+    assert not claims.wrongly_closed(project).exists()
+
+
 def test_a_contradiction_by_the_same_annotator_is_rejected(project: Project) -> None:
     batch = load(
         project, {**PAIR, "choice": "a"}, {**PAIR, "choice": "a"}, {**PAIR, "choice": "b"}, {**PAIR, "prompt": "How?"}

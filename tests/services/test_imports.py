@@ -318,6 +318,7 @@ def test_the_demo_file_is_taken_whole(project: Project) -> None:
     assert "no research data" in batch.note
 
 
+@pytest.mark.django_db(transaction=True)
 def test_the_command_prints_what_happened(project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "pairs.jsonl"
     path.write_text(json.dumps(PAIR) + "\n{\n")
@@ -331,6 +332,7 @@ def test_the_command_prints_what_happened(project: Project, tmp_path: Path, caps
         call_command("import_pairs", project.slug, str(tmp_path / "absent"))
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_dry_run_of_the_command_leaves_no_project_behind(
     db: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -127,6 +127,37 @@ def test_undo_goes_back_step_by_step_and_then_says_so(project: Project, bob: Use
         labels.undo(project, annotator=bob)
 
 
+@pytest.mark.parametrize("how", ["labelled", "skipped"])
+def test_an_undo_that_is_sent_twice_takes_one_label_or_skip_back(project: Project, bob: User, how: str) -> None:
+    first, second = ClaimFactory.create_batch(2, pair__project=project, annotator=bob)
+    labels.commit_label(first, choice="left")
+    if how == "labelled":
+        labels.commit_label(second, choice="left")
+    else:
+        skip(second)
+    assert labels.next_undo(project, annotator=bob) == second.pk
+    for _ in range(2):
+        assert labels.undo(project, annotator=bob, meant=second.pk) == second
+    Claim.objects.filter(pk=second.pk).update(state="expired")
+    assert labels.undo(project, annotator=bob, meant=second.pk) == second
+    assert list(Label.objects.filter(withdrawn=False)) == [first.label]
+    assert labels.next_undo(project, annotator=bob) == first.pk
+    assert labels.undo(project, annotator=bob, meant=first.pk) == first
+    assert labels.next_undo(project, annotator=bob) is None
+
+
+def test_an_undo_of_one_label_takes_no_other_back(project: Project, bob: User, alice: User) -> None:
+    own, older, others = ClaimFactory.create_batch(3, pair__project=project, annotator=bob)
+    Claim.objects.filter(pk=others.pk).update(annotator=alice)
+    for claim in (own, older):
+        labels.commit_label(claim, choice="left")
+    Label.objects.filter(claim=older).update(created_at=timezone.now() - labels.UNDO_WITHIN)
+    for claim in (others, older):
+        with pytest.raises(NothingToUndo):
+            labels.undo(project, annotator=bob, meant=claim.pk)
+    assert not Label.objects.filter(withdrawn=True).exists()
+
+
 def test_undo_takes_a_skip_back_in_its_turn(project: Project, bob: User) -> None:
     first, second, third = ClaimFactory.create_batch(3, pair__project=project, annotator=bob)
     labels.commit_label(first, choice="left")

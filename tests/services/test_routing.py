@@ -179,7 +179,7 @@ def test_a_pair_that_was_sent_back_takes_one_label_more(project: Project, bob: U
     Claim.objects.filter(pk=claim.pk).update(state=Claim.State.DONE)
     assert next_claim(project, annotator=dora) is None
     Pair.objects.filter(pk=pair.pk).update(extra_labels=1)
-    claims.close_settled(Pair.objects.filter(pk=pair.pk), overlap=project.overlap)
+    claims.close_settled(Pair.objects.filter(pk=pair.pk))
     again = next_claim(project, annotator=dora)
     assert again is not None
     assert (again.pair, again.slot, again.slots) == (pair, 1, 2)

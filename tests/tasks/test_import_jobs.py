@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.core.management.base import CommandError
 from django.db import OperationalError
 from django.utils import timezone
 
 from labeling import jobs
-from labeling.errors import ImportNotActive
+from labeling.errors import ImportNotActive, ImportRefused
 from labeling.models import AuditEvent, ImportBatch, JudgingRequest, Label, Pair, Project
-from labeling.services import checking, housekeeping, import_jobs, imports, pairs, uploads
+from labeling.services import checking, housekeeping, import_jobs, imports, pairs, projects, uploads
 from labeling.services.checking import Plan
 from tests.conftest import Sent
 from workers.tasks.imports import import_batch
@@ -287,7 +289,65 @@ def test_a_database_that_is_away_ends_no_import(project: Project, monkeypatch: p
     assert (batch.state, Pair.objects.count()) == (State.DONE, 35)
 
 
-def breaking(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_the_import_of_a_command_is_seen_and_may_be_cancelled(
+    project: Project, alice: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(content())
+    count, calls, seen = checking.outcome_of, iter(range(70)), list[str]()
+
+    def outcome_of(*given: Any) -> Any:
+        if next(calls) == 15:
+            batch = ImportBatch.objects.get()
+            seen.append(batch.state)
+            import_jobs.cancel(batch, by=alice)
+        return count(*given)
+
+    monkeypatch.setattr(checking, "outcome_of", outcome_of)
+    with pytest.raises(CommandError, match=r"The import was cancelled\."):
+        call_command("import_pairs", project.slug, str(path))
+    assert seen == ["running"]
+    assert ImportBatch.objects.get().state == State.CANCELLED
+    assert not Pair.objects.exists()
+    call_command("import_pairs", project.slug, str(path))
+    assert ImportBatch.objects.filter(state=State.DONE).get().imported == Pair.objects.count() == 35
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [(KeyboardInterrupt(), import_jobs.BROKEN_OFF), (ImportRefused("No."), "No.")]
+)
+def test_a_command_that_is_broken_off_leaves_nothing_but_its_reason(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, reason: str
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(content())
+    breaking(monkeypatch, error)
+    with pytest.raises((KeyboardInterrupt, CommandError)):
+        call_command("import_pairs", project.slug, str(path))
+    batch = ImportBatch.objects.get()
+    assert (batch.state, batch.error, batch.leased_until) == (State.FAILED, reason, None)
+    assert not Pair.objects.exists()
+
+
+def test_the_import_of_a_killed_command_ends_when_its_lease_has_run_out(
+    project: Project, alice: User, sent: Sent
+) -> None:
+    past = timezone.now() - timedelta(seconds=1)
+    batch = ImportBatch.objects.create(
+        project=project, filename="a.jsonl", sha256="0", state="running", lease="x", leased_until=past
+    )
+    with pytest.raises(projects.CannotDelete):
+        projects.delete_project(project, by=alice)
+    housekeeping.sweep()
+    assert (jobs.IMPORT, {"batch_id": batch.pk}) in sent
+    import_batch(batch.pk)
+    batch.refresh_from_db()
+    assert batch.state == State.FAILED
+    projects.delete_project(project, by=alice)
+    assert not Project.objects.exists()
+
+
+def breaking(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     """The database takes the second chunk no more."""
     store, chunks = pairs.store, iter([False, True])
 

@@ -1,5 +1,6 @@
 """The settings page: what managers may change, what is refused and where it says so, what the audit trail keeps."""
 
+import html
 import re
 from typing import Any
 
@@ -9,6 +10,7 @@ from django.test import Client
 
 from labeling.models import AuditEvent, Pair, Project
 from labeling.services import claims
+from labeling.services.settings import change_settings
 from tests import factories
 
 URL = "/p/stories/settings/"
@@ -39,6 +41,12 @@ def filled(project: Project, **changed: Any) -> dict[str, Any]:
         "retrain_labels": project.retrain_labels,
     }
     return sent | changed
+
+
+def seen(page: str) -> dict[str, str]:
+    """What the page's hidden fields say that it shows, as a browser sends it along."""
+    hidden = re.findall(r'<input type="hidden" name="(initial-\w+)" value="([^"]*)">', page)
+    return {name: html.unescape(value).replace("\n", "\r\n") for name, value in hidden}
 
 
 def test_every_setting_is_saved_with_an_audit_event(as_alice: Client, alice: User, project: Project) -> None:
@@ -186,6 +194,78 @@ def test_an_overlap_that_opens_no_pairs_is_not_saved(
     project.refresh_from_db()
     assert (project.name, project.overlap) == ("Other", 1)
     assert AuditEvent.objects.count() == 1
+
+
+def test_two_managers_at_once_change_only_what_each_of_them_touched(as_alice: Client, project: Project) -> None:
+    Project.objects.update(guidelines="Prefer depth.\nNever length.", criteria=CRITERIA)
+    project.refresh_from_db()
+    shown = seen(as_alice.get(URL).content.decode())
+    assert len(shown) == 22
+    others: dict[str, Any] = {"reveal": "never", "highlights": True, "gold_every": 5, "replay_share": 0.25}
+    Project.objects.update(**others, criteria=[])
+    sent = {name: str(value).replace("\n", "\r\n") for name, value in filled(project, overlap=3).items()}
+    as_alice.post(URL, sent | shown)
+    assert AuditEvent.objects.get().detail["changes"] == {"overlap": {"from": 1, "to": 3}}
+    project.refresh_from_db()
+    assert {name: getattr(project, name) for name in others} == others
+    assert (project.criteria, project.guidelines) == ([], "Prefer depth.\nNever length.")
+
+
+@pytest.mark.parametrize(
+    ("field", "others", "now", "typed", "wanted"),
+    [
+        ("overlap", 5, "“5”", "3", "“3”"),
+        ("gold_every", 7, "“7”", "4", "“4”"),
+        ("reveal", "never", "“Never”", "before", "“Before the verdict; labels given so never measure a judge”"),
+        ("guidelines", "Be <kind>.\nAnd brief.", "“Be <kind>.\nAnd brief.”", "Be brief.\r\nAnd kind.", "“Be brief."),
+        ("criteria", CRITERIA[:1], "“Accuracy: which has fewer errors”", "Tone: kinder", "“Tone: kinder”"),
+        ("wished_agreement", 0.75, "“75”", "95", "“95”"),
+    ],
+)
+def test_what_another_manager_changed_meanwhile_is_not_overwritten_unseen(
+    as_alice: Client, project: Project, field: str, others: Any, now: str, typed: str, wanted: str
+) -> None:
+    shown = seen(as_alice.get(URL).content.decode())
+    Project.objects.update(**{field: others})
+    sent = filled(project, name="Long stories") | {field: typed}
+    response = as_alice.post(URL, sent | shown)
+    assert response.status_code == 422
+    form = response.context["form"]
+    assert list(form.errors) == [field]
+    [message] = form.errors[field]
+    assert f"changed to {now} meanwhile" in message
+    assert f"here it is {wanted}" in message
+    assert form[field].value() == typed, "nothing that was typed is lost"
+    assert not AuditEvent.objects.exists()
+    again = seen(response.content.decode())
+    assert {name for name in shown if again[name] != shown[name]} == {f"initial-{field}"}
+    assert as_alice.post(URL, sent | again).status_code == 302, "sent once more, it is meant so"
+    assert set(AuditEvent.objects.get().detail["changes"]) == {field, "name"}
+
+
+def test_what_two_managers_want_alike_is_no_conflict(as_alice: Client, project: Project) -> None:
+    shown = seen(as_alice.get(URL).content.decode())
+    Project.objects.update(overlap=3, guidelines="Be brief.\nAnd kind.")
+    sent = filled(project, overlap=3, guidelines="Be brief.\r\nAnd kind.", name="Long stories")
+    assert as_alice.post(URL, sent | shown).status_code == 302
+    project.refresh_from_db()
+    assert (project.name, project.overlap) == ("Long stories", 3)
+
+
+def test_a_change_in_the_moment_of_saving_is_noticed_too(
+    as_alice: Client, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(*args: Any, **kwargs: Any) -> list[str]:
+        Project.objects.update(overlap=5)
+        return change_settings(*args, **kwargs)
+
+    monkeypatch.setattr("labeling.views.settings.change_settings", late)
+    shown = seen(as_alice.get(URL).content.decode())
+    response = as_alice.post(URL, filled(project, overlap=3) | shown)
+    assert response.status_code == 422
+    assert "changed to “5” meanwhile" in response.content.decode()
+    project.refresh_from_db()
+    assert project.overlap == 5
 
 
 def test_only_managers_change_settings(

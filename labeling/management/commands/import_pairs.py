@@ -1,6 +1,7 @@
 """`manage.py import_pairs PROJECT FILE`: the same importer as the upload page, and folders of data sets too."""
 
 from argparse import ArgumentParser
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ from django.core.management.base import BaseCommand, CommandError
 from genrm_engine.formats import FORMATS
 from labeling.errors import LabelingError
 from labeling.models import ImportBatch, Project
-from labeling.readers import Unreadable, folder_identity, open_file, open_folder
-from labeling.services import imports
+from labeling.readers import Opened, Unreadable, folder_identity, open_file, open_folder
+from labeling.services import import_jobs, imports
 from labeling.services.checking import Plan
 from labeling.services.mapping import FIELDS
 
@@ -52,6 +53,9 @@ class Command(BaseCommand):
             raise CommandError(f"{file}: {error}") from None
 
     def _report(self, batch: ImportBatch) -> None:
+        if batch.state != ImportBatch.State.DONE:
+            self.stdout.write("This file is being imported already; the import page says how far it is.")
+            return
         for line in batch.rejected_lines.all()[:SHOWN]:
             self.stderr.write(f"line {line.number}: {line.reason}")
         if batch.rejected > SHOWN:
@@ -97,10 +101,16 @@ def _mapping(given: list[str]) -> dict[str, str]:
 def _imported(project: Project, path: Path, split: str, plan: Plan) -> ImportBatch:
     if path.is_dir():
         sha256, size = folder_identity(path, split)
-        identity = imports.identity(sha256, plan)
-        return imports.import_opened(project, lambda: open_folder(path, split), path.name, identity, size, None, plan)
+        return _run(project, lambda: open_folder(path, split), path, sha256, size, plan)
     with path.open("rb") as content:
-        return imports.import_file(project, file=content, filename=path.name, plan=plan)
+        return _run(project, lambda: open_file(content, path.name), path, *imports.measured(content), plan)
+
+
+def _run(
+    project: Project, opening: Callable[[], Opened], path: Path, sha256: str, size: int, plan: Plan
+) -> ImportBatch:
+    identity = imports.identity(sha256, plan)
+    return import_jobs.run_here(project, opening, filename=path.name, sha256=identity, size=size, plan=plan)
 
 
 def _tried(project: Project, path: Path, split: str, plan: Plan) -> imports.DryRun:
