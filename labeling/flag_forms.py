@@ -8,6 +8,7 @@ from django.http import QueryDict
 from labeling.flag_queries import Wanted
 from labeling.forms import COMMENT_LIMIT
 from labeling.models import Flag, SavedFilter
+from labeling.pair_queries import SHOWS, Listed
 from labeling.services.flags import AMBIGUOUS, SEND_BACK
 
 DECISIONS = [
@@ -72,6 +73,25 @@ class FilterForm(forms.Form):
         texts = {name: given.get(name) or "" for name in ("source", "model", "annotator", "text")}
         kinds = tuple(kind for kind in Flag.Kind.values if kind in ticked)
         return Wanted(kinds=kinds, least=given.get("least") or 0.0, **texts)
+
+
+class PairsForm(forms.Form):
+    """What the address of the list of pairs asks for; what cannot be read is left out."""
+
+    text = forms.CharField(max_length=200, required=False)
+
+    @classmethod
+    def read(cls, data: QueryDict) -> Listed:
+        form = cls(data)
+        form.is_valid()
+        show = data.get("show", "")
+        return Listed(show if show in SHOWS else "", form.cleaned_data.get("text") or "")
+
+
+class OpenForm(forms.Form):
+    """Why an adjudicator opens a pair."""
+
+    reason = forms.CharField(max_length=COMMENT_LIMIT, error_messages={"required": "Say why you open this pair."})
 
 
 class SaveFilterForm(forms.ModelForm[SavedFilter]):

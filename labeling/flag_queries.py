@@ -15,6 +15,7 @@ from labeling.diffs import Diff, diff
 from labeling.models import Claim, Consensus, Deployment, Flag, Judgement, Label, Pair, Project, Rationale
 from labeling.models.judges import WITH_VERDICT
 from labeling.services import judging, trust
+from labeling.services.claims import SEEN
 
 SHORT = {"a": "A", "b": "B", "tie": "tie", "both_bad": "both bad"}
 
@@ -118,6 +119,12 @@ class Dossier:
         told = any(tells(reason.flag, reader) for reason in self.reasons)
         by_judge = self.consensus is not None and self.consensus.method == Consensus.Method.JUDGE
         return self.judgement is not None or by_judge or told or _by_others(self.labels, reader)
+
+    @property
+    def asks_again(self) -> bool:
+        """Whether somebody has skipped the pair who could be asked again, now or once it is sent back."""
+        skipped = any(claim.skip_reason != SEEN for claim in self.skips)
+        return skipped and (self.is_open or not self.pair.closed)
 
     @property
     def is_open(self) -> bool:
@@ -226,6 +233,14 @@ def words_for(flag: Flag) -> str:
     return "; ".join(f"{one.get('by', '')}: {one.get('comment', '')}" for one in reports if one.get("comment"))
 
 
+def in_prompt(text: str) -> Q:
+    """Pairs with this text in their prompt, which is JSON: some databases keep it escaped."""
+    found = Q()
+    for ascii_only in (True, False):
+        found |= Q(prompt__icontains=json.dumps(text, ensure_ascii=ascii_only)[1:-1])
+    return found
+
+
 def place_of(pair: Pair) -> float:
     """The value by which the pair stands in the queue, or stood."""
     of_pair = Flag.objects.filter(pair=pair)
@@ -240,11 +255,6 @@ def next_pair_for(project: Project, wanted: Wanted, *, after: Pair, place: float
     behind = others.filter(Q(value__lt=place) | Q(value=place, pk__gt=after.pk))
     found: int | None = behind.values_list("pk", flat=True).first() or others.values_list("pk", flat=True).first()
     return found
-
-
-def last_decision(pair: Pair) -> Flag | None:
-    """The flag of the pair that somebody decided last, if any."""
-    return Flag.objects.filter(pair=pair, resolved_at__isnull=False).order_by("-resolved_at").first()
 
 
 def pair_dossier(pair: Pair) -> Dossier:
@@ -292,11 +302,9 @@ def _matching(pairs: QuerySet[Pair], wanted: Wanted) -> QuerySet[Pair]:
 
 
 def _holds(text: str) -> Q:
-    """Part of the prompt, a response or the pair's name. The prompt is JSON, which some databases keep escaped."""
+    """Part of the prompt, a response or the pair's name."""
     found = Q(external_id__icontains=text) | Q(response_a__icontains=text) | Q(response_b__icontains=text)
-    for ascii_only in (True, False):
-        found |= Q(prompt__icontains=json.dumps(text, ensure_ascii=ascii_only)[1:-1])
-    return found
+    return found | in_prompt(text)
 
 
 def _said(champion: Deployment, ids: list[int]) -> dict[int, tuple[str, float]]:

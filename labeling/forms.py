@@ -147,6 +147,17 @@ class HeldForm(forms.Form):
         return [int(number) for number in text.split(",")] if text else []
 
 
+class UndoForm(forms.Form):
+    """The claim that is to be taken back; without one, or with what is no number, the last."""
+
+    claim = forms.IntegerField(min_value=1, max_value=10**18, required=False)
+
+    @classmethod
+    def read(cls, data: QueryDict) -> int | None:
+        form = cls(data)
+        return form.cleaned_data["claim"] if form.is_valid() else None
+
+
 class ReviseForm(forms.Form):
     choice = forms.ChoiceField(choices=SHOWN)
 

@@ -330,7 +330,7 @@ def _notice(project: Project, champion: Deployment) -> str:
         )
     else:
         measured = f"{champion.judge} has not been measured on hold-out labels yet."
-    labelled, gate = datasets.how_many(project)  # pages ask every few seconds
+    labelled, gate = datasets.how_many_lately(project)  # pages ask every few seconds
     more = max(training.LEAST_TRAINING - labelled, 0)
     gate_more = max(training.LEAST_GATE - gate, 0)
     needed = max(more, round(gate_more / max(project.holdout_share / 2, 0.05)))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from django.contrib.auth.models import User
 
 from labeling import access
-from labeling.models import Deployment, Project, TrainingRun
+from labeling.models import Deployment, Pair, Project, TrainingRun
 from labeling.services import training
 
 State = TrainingRun.State
@@ -131,6 +131,12 @@ def yields_of(run: TrainingRun) -> list[Yield]:
         )
         for place, row in enumerate(run.yields)
     ]
+
+
+def example_pairs(run: TrainingRun) -> list[Pair]:
+    """The pairs of the rationales that the page shows, with the judge's verdict and whether people's is the same."""
+    named = [int(example["pair_id"]) for example in run.examples if example.get("pair_id")]
+    return list(Pair.objects.filter(project=run.project_id, pk__in=named))
 
 
 def costs_of(run: TrainingRun) -> tuple[list[tuple[str, float]], float]:

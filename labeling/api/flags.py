@@ -1,20 +1,20 @@
 """Flags over REST: what adjudicators should look at, and their decisions."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from django.contrib.auth.models import User
 from django.http import HttpRequest
-from ninja import Field, Router, Schema
-from pydantic import ConfigDict
+from ninja import Field, Router, Schema, Status
+from pydantic import ConfigDict, StringConstraints
 
 from labeling import access
 from labeling.api.auth import user_of
-from labeling.api.fields import Comment, Key, Sent
+from labeling.api.fields import NOT_BLANK, Comment, Key, Sent
 from labeling.api.paging import AT_ONCE, Cursor, Limit, Page, page_of
 from labeling.flag_queries import tells
 from labeling.models import ApiToken, Flag, Member, Project
-from labeling.services import claims, flags
+from labeling.services import claims, flags, opening
 
 router = Router(tags=["flags"])
 
@@ -46,6 +46,15 @@ class Decision(Sent):
     pair: Key
     choice: Literal["a", "b", "tie", "both_bad", "send_back", "ambiguous"]
     reason: Comment = ""
+
+
+class Opening(Sent):
+    """A pair that no flag names, and why it should be looked at."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"pair": 17, "reason": "Both answer another question."}]})
+
+    pair: Key
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=5_000, pattern=NOT_BLANK)]
 
 
 @router.get("/projects/{slug:slug}/flags", response=Page[FlagOut])
@@ -84,6 +93,14 @@ def settle_flags(request: HttpRequest, slug: str, body: Decision) -> list[dict[s
     settled = list(Flag.objects.select_related("pair", "judge", "resolved_by").filter(pk__in=before).order_by("pk"))
     _keep_away(settled, project=pair.project, reader=user)
     return [_shown(flag) for flag in settled]
+
+
+@router.post("/projects/{slug:slug}/flags/open", response={201: FlagOut})
+def open_pair(request: HttpRequest, slug: str, body: Opening) -> Status[dict[str, Any]]:
+    """Open a pair on which no flag is open, so that it can be settled, sent back or called ambiguous; 409 if one is."""
+    user = user_of(request, scope=ApiToken.Scope.LABEL)
+    pair = access.pair_for(user, slug, body.pair)
+    return Status(201, _shown(opening.open_pair(pair, by=user, reason=body.reason.strip())))
 
 
 def _keep_away(shown: list[Flag], *, project: Project, reader: User) -> None:

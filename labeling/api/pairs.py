@@ -70,8 +70,8 @@ class RejectedRowOut(RejectedOut):
     row: str = Field(description="its line, or its content as JSON; the beginning of one over a million characters")
 
 
-class BatchOut(Schema):
-    """An import: how far it is, and the first hundred rows that were not taken; `…/rejected` has them all."""
+class ImportOut(Schema):
+    """An import: how far it is, or what became of it; `url` has the rows that were not taken as well."""
 
     id: int
     state: str
@@ -82,11 +82,16 @@ class BatchOut(Schema):
     duplicates: int
     labels: int
     rejected: int
-    rejected_lines: list[RejectedOut]
     error: str
     created_at: datetime
     finished_at: datetime | None
     url: str
+
+
+class BatchOut(ImportOut):
+    """An import: how far it is, and the first hundred rows that were not taken; `…/rejected` has them all."""
+
+    rejected_lines: list[RejectedOut]
 
 
 @router.post("/projects/{slug:slug}/pairs", response={200: BatchOut, 201: BatchOut, 202: BatchOut}, openapi_extra=BODY)
@@ -128,6 +133,15 @@ def list_pairs(
     if audit is not None:
         found = found.filter(audit=audit)
     return page_of(request, found, cursor=cursor, limit=limit, show=_shown)
+
+
+@router.get("/projects/{slug:slug}/imports", response=Page[ImportOut])
+def list_imports(
+    request: HttpRequest, slug: str, cursor: Cursor | None = None, limit: Limit = AT_ONCE
+) -> dict[str, Any]:
+    """The project's imports, oldest first, for managers."""
+    project = access.project_for(user_of(request), slug, role=Manager)
+    return page_of(request, project.batches.all(), cursor=cursor, limit=limit, show=_import)
 
 
 @router.get("/imports/{int:batch_id}", response=BatchOut)
@@ -193,15 +207,18 @@ def _rejected(line: RejectedLine) -> dict[str, Any]:
     return {"number": line.number, "field": line.field, "reason": line.reason, "row": line.raw or line.excerpt}
 
 
-def _batch(batch: ImportBatch) -> BatchOut:
+def _import(batch: ImportBatch) -> dict[str, Any]:
     names = (
         "state", "filename", "bytes", "bytes_read", "imported", "duplicates", "labels", "rejected", "error",
         "created_at", "finished_at",
     )  # fmt: skip
-    lines = batch.rejected_lines.all()[:SHOWN_LINES]
-    return BatchOut(
-        id=batch.pk,
-        url=reverse("api-1:get_import", args=[batch.pk]),
-        rejected_lines=[RejectedOut(number=one.number, field=one.field, reason=one.reason) for one in lines],
-        **{name: getattr(batch, name) for name in names},
-    )
+    url = reverse("api-1:get_import", args=[batch.pk])
+    return {"id": batch.pk, "url": url, **{name: getattr(batch, name) for name in names}}
+
+
+def _batch(batch: ImportBatch) -> BatchOut:
+    lines = [
+        RejectedOut(number=one.number, field=one.field, reason=one.reason)
+        for one in batch.rejected_lines.all()[:SHOWN_LINES]
+    ]
+    return BatchOut(rejected_lines=lines, **_import(batch))

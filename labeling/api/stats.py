@@ -39,7 +39,7 @@ class AgreementOut(Schema):
 
 
 class ByAnnotator(Schema):
-    name: str
+    name: str = Field(description="one that a file brought is marked: `ada (imported)`")
     labels: int
 
 
@@ -51,7 +51,7 @@ class ProgressOut(Schema):
     blind_labels: int
     holdout_pairs: int
     holdout_labelled: int
-    open_flags: int
+    open_flags: int = Field(description="pairs with an open flag, however many each has")
     annotators: list[ByAnnotator]
 
 

@@ -151,7 +151,7 @@ class Flag(models.Model):
         ORDER_FLIP = "order_flip", "the judge's verdict flips with the order"
         LOW_MARGIN = "low_margin", "the judge is unsure"
         GOLD_MISSED = "gold_missed", "a gold question was missed"
-        REPORTED = "reported", "reported by an annotator"
+        REPORTED = "reported", "reported by a person"
 
     class State(models.TextChoices):
         OPEN = "open", "open"

@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 
 from labeling.keymap import KeyTable
 from labeling.markdown import render
+from labeling.models import Consensus
 
 register = template.Library()
 
@@ -65,6 +66,17 @@ def role(value: str) -> str:
 def percent(value: object) -> str:
     """A share in per cent; a dash for a figure that is missing (a template hands "" for it)."""
     return f"{100 * value:.0f} %" if isinstance(value, int | float) else "–"
+
+
+@register.filter
+def support(consensus: Consensus) -> str:
+    """By how many of its labels a consensus stands, or how probable it is; nothing where somebody settled it."""
+    share = percent(consensus.confidence)
+    by_method = {
+        Consensus.Method.MAJORITY: f"{share} of {consensus.labels}",
+        Consensus.Method.DAWID_SKENE: f"{share} likely",
+    }
+    return by_method.get(Consensus.Method(consensus.method), "")
 
 
 @register.filter

@@ -8,16 +8,16 @@ from django.urls import reverse
 
 from labeling import access, flag_queries, queries
 from labeling.errors import AlreadySettled, LabelingError
-from labeling.flag_forms import DECISIONS, BulkForm, FilterForm, SaveFilterForm, SettleForm
+from labeling.flag_forms import DECISIONS, BulkForm, FilterForm, OpenForm, SaveFilterForm, SettleForm
 from labeling.flag_queries import Wanted
 from labeling.http import LabelerRequest, page, wants_partial
 from labeling.models import Member, Pair, Project
-from labeling.services import claims, judging
+from labeling.services import claims, judging, opening
 from labeling.services import flags as flag_service
 
 PER_PAGE = 50
 TEMPLATE = "labeling/flags.html"
-YOURS = "You have settled this pair already. Take the settlement back to change it."
+TAKE_BACK = "Take the settlement back to change it."
 SAID = {flag_service.SEND_BACK: "Sent back", flag_service.AMBIGUOUS: "Marked ambiguous"}
 
 
@@ -80,11 +80,10 @@ def dossier(request: LabelerRequest, slug: str, pair_id: int) -> HttpResponse:
         try:
             flag_service.decide(pair, by=request.user, **form.cleaned_data)
         except AlreadySettled as error:
-            last = flag_queries.last_decision(pair)
-            own = last is not None and last.resolved_by_id == request.user.pk
-            if own and last is not None and last.resolution == choice:  # sent twice
+            if error.own and error.choice == choice:  # sent twice
                 return redirect(_next(pair, wanted, place))
-            form.add_error(None, YOURS if own else str(error))
+            settled = error.own and error.choice != flag_service.SEND_BACK
+            form.add_error(None, f"{error} {TAKE_BACK}" if settled else str(error))
         except LabelingError as error:
             form.add_error(None, str(error))
         else:
@@ -115,6 +114,37 @@ def reopen(request: LabelerRequest, slug: str, pair_id: int) -> HttpResponse:
         messages.error(request, str(error))
     else:
         messages.success(request, f"Open again: {pair}.")
+    return redirect(_address("dossier", slug, pair.pk, wanted=FilterForm.read(request.GET)))
+
+
+@page("POST")
+def open_pair(request: LabelerRequest, slug: str, pair_id: int) -> HttpResponse:
+    """Open a pair that no flag names, and go on with it where it was opened."""
+    pair = access.pair_for(request.user, slug, pair_id)
+    form = OpenForm(request.POST)
+    if form.is_valid():
+        try:
+            opening.open_pair(pair, by=request.user, **form.cleaned_data)
+        except LabelingError as error:
+            form.add_error(None, str(error))
+        else:
+            messages.success(request, f"Open now: {pair}.")
+    for errors in form.errors.values():
+        messages.error(request, " ".join(map(str, errors)))
+    return redirect(_address("dossier", slug, pair.pk, wanted=FilterForm.read(request.GET)))
+
+
+@page("POST")
+def ask_again(request: LabelerRequest, slug: str, pair_id: int) -> HttpResponse:
+    """Let those who skipped the pair be asked again, and stay with it."""
+    pair = access.pair_for(request.user, slug, pair_id)
+    try:
+        names = opening.ask_again(pair, by=request.user)
+    except LabelingError as error:
+        messages.error(request, str(error))
+    else:
+        then = " Send the pair back, so that somebody is." if pair.closed else ""
+        messages.success(request, f"Can be asked again: {', '.join(names)}.{then}")
     return redirect(_address("dossier", slug, pair.pk, wanted=FilterForm.read(request.GET)))
 
 
@@ -161,8 +191,7 @@ def _counts(project: Project, wanted: Wanted) -> dict[str, object]:
 def _outcome(choice: str, decided: flag_service.Decided) -> str:
     said = SAID.get(choice) or f"Settled as “{dict(DECISIONS)[choice]}”"
     parts = [f"{said}: {decided.done}."]
-    if decided.before:
-        parts.append(f"{decided.before} had been settled by somebody else before.")
+    parts += [f"{count} {words}." for words, count in decided.earlier.items()]
     if decided.refused:
         stay, them = ("stays", "it") if decided.refused == 1 else ("stay", "them")
         parts.append(f"{decided.refused} {stay}: every other member has labelled or skipped {them}.")

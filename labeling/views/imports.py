@@ -139,7 +139,7 @@ def _upload_page(request: LabelerRequest, project: Project, form: ImportForm, so
         "form": form,
         "source": source,
         "offered": sources.offered(),
-        "batches": project.batches.all()[:PER_PAGE],
+        "page": Paginator(project.batches.all(), PER_PAGE).get_page(request.GET.get("page")),
     }
     return render(request, "labeling/import.html", context, status=422 if form.errors or source.errors else 200)
 

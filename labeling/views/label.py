@@ -6,7 +6,7 @@ from django.shortcuts import redirect, render
 from labeling import access
 from labeling.diffs import diff as word_diff
 from labeling.errors import ClaimGone, LabelingError, NothingToUndo
-from labeling.forms import REASON_TOO_LONG, REPORT_NEEDS, CommitForm, HeldForm, ReportForm, SkipForm
+from labeling.forms import REASON_TOO_LONG, REPORT_NEEDS, CommitForm, HeldForm, ReportForm, SkipForm, UndoForm
 from labeling.http import LabelerRequest, page, render_page, wants_partial, wants_receipt
 from labeling.models import Project
 from labeling.services import claims, labels
@@ -112,7 +112,7 @@ def diff(request: LabelerRequest, claim_id: int) -> HttpResponse:
 def undo(request: LabelerRequest, slug: str) -> HttpResponse:
     project = access.project_for(request.user, slug)
     try:
-        claim = labels.undo(project, annotator=request.user)
+        claim = labels.undo(project, annotator=request.user, meant=UndoForm.read(request.POST))
     except NothingToUndo as error:
         return stage.refused(request, project, error)
     if not wants_partial(request):

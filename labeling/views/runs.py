@@ -10,7 +10,7 @@ from labeling import access, queries, run_files, run_queries, run_words
 from labeling.errors import RunNotActive
 from labeling.http import LabelerRequest, page, render_page
 from labeling.models import TrainingRun
-from labeling.services import training
+from labeling.services import claims, training
 
 PARTS = {
     "gate": "Accuracy on the gate part, which decides",
@@ -52,6 +52,7 @@ class Measured:
 @page("GET")
 def run(request: LabelerRequest, run_id: int) -> HttpResponse:
     found = access.run_for(request.user, run_id)
+    claims.keep_away(run_queries.example_pairs(found), project=found.project, annotator=request.user)
     queue = run_queries.queue_for(found, request.user)
     costs, seconds = run_queries.costs_of(found)
     context = {

@@ -19,7 +19,7 @@ from labeling.http import LabelerRequest, render_page, wants_partial, wants_rece
 from labeling.keymap import keys_of
 from labeling.masking import mask
 from labeling.models import Claim, Label, Project
-from labeling.services import claims, reveals
+from labeling.services import claims, labels, reveals
 from labeling.services.labels import to_shown
 
 TEMPLATE = "labeling/label.html"
@@ -42,6 +42,8 @@ def show_next(
         "today": queries.labelled_today(project, request.user),
         "keys": keys_of(request.user),
     }
+    if not wants_partial(request):
+        context["undoes"] = _undoes(request, project)
     return render_page(request, TEMPLATE, "stage", context, status=status)
 
 
@@ -58,6 +60,7 @@ def show_claim(
     context = {**_claim_context(request, claim, form), "notice": notice}
     if count or not wants_partial(request):
         context["today"] = queries.labelled_today(claim.pair.project, request.user)
+        context["undoes"] = _undoes(request, claim.pair.project)
     return render_page(request, TEMPLATE, "stage", context, status=status)
 
 
@@ -92,6 +95,7 @@ def show_reveal(request: LabelerRequest, label: Label, reveal: reveals.Reveal, *
     }
     if not wants_partial(request):
         context["today"] = queries.labelled_today(project, request.user)
+        context["undoes"] = _undoes(request, project)
     partial = "reveal" if wants_partial(request, "reveal") else "stage"
     return render_page(request, TEMPLATE, partial, context, status=status)
 
@@ -164,6 +168,11 @@ def turns_of(claim: Claim, *, blind: bool = True) -> list[dict[str, str]]:
         {**turn, "content": mask(turn["content"], names).text} if blind and turn["role"] == "assistant" else turn
         for turn in claim.pair.prompt
     ]
+
+
+def _undoes(request: LabelerRequest, project: Project) -> int | str:
+    """The claim that an undo takes back, for the browser to say which one it means; empty if there is none."""
+    return labels.next_undo(project, annotator=request.user) or ""
 
 
 def _claim_context(request: LabelerRequest, claim: Claim, form: CommitForm | None) -> dict[str, object]:

@@ -22,6 +22,7 @@ let dry = false;
 let undoing = false; // from the key until the answer: meanwhile nothing else replaces the stage
 let stageName = "";
 let today = Number(place.dataset.today);
+let undoable = ""; // the claim that an undo takes back: a second sending then takes back no other
 
 const current = () => document.getElementById("stage");
 const claimOf = (stage) => stage.dataset.claim ?? "";
@@ -112,6 +113,10 @@ function entered() {
   restart();
   if (before !== "" && stage.dataset.today !== undefined) today = Number(stage.dataset.today);
   delete stage.dataset.today;
+  const known = stage.querySelector("[data-undo] [name=claim]");
+  if (known) undoable = known.value;
+  else if (stage.dataset.stage === `claim-${undoable}`) undoable = ""; // undone in another window
+  known?.remove(); // it was so now: the stage may come back later
   drafts.restore(stage);
   showTally();
   const samePair = before.endsWith(`-${claimOf(stage)}`);
@@ -137,7 +142,10 @@ function commit(form, submitter) {
   if (field) field.value = seconds();
   const fields = [...new FormData(form, submitter)].filter(([name]) => name !== "csrfmiddlewaretoken");
   const then = form.dataset.outbox;
-  if (then !== "stay") stage.dataset.spent = "";
+  if (then !== "stay") {
+    stage.dataset.spent = "";
+    undoable = claimOf(stage);
+  }
   if (then === "commit") today += 1;
   outbox.add({ url: form.getAttribute("action"), fields, claim: claimOf(stage), then, from: place.dataset.next });
   status.textContent = form.dataset.said;
@@ -294,6 +302,7 @@ document.addEventListener("htmx:afterRequest", (event) => {
 // --- leases and the page's coming and going ------------------------------------------------------------------------
 
 document.addEventListener("htmx:configRequest", (event) => {
+  if (undoes(event.detail.elt)) event.detail.parameters.claim = undoable;
   if (event.detail.elt.id === "lease") event.detail.parameters.held = reserve.map(claimOf).join(",");
 });
 
@@ -317,6 +326,7 @@ addEventListener("pageshow", (event) => {
 });
 
 entered();
+undoable = outbox.waiting().findLast((entry) => ours(entry) && entry.then !== "stay")?.claim ?? undoable;
 drafts.prune();
 outbox.retryRefused();
 outbox.flush();

@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from labeling.models import ImportBatch, Pair, Project
 from labeling.services import import_jobs
 from tests.api.calling import Caller, caller, fields_of, problem_of
-from tests.factories import PairFactory
+from tests.factories import PairFactory, ProjectFactory
 
 NDJSON = "application/x-ndjson"
 
@@ -84,6 +84,22 @@ def test_a_page_of_rejected_rows_needs_few_queries(
         assert len(api.get(f"{url}/rejected").json()["items"]) == 50
 
 
+def test_all_imports_of_a_project_are_listed_page_by_page(
+    api: Caller, project: Project, django_assert_max_num_queries: Any
+) -> None:
+    first = send(api, lines(1) + b"no pair\n").json()
+    for number in range(60):
+        ImportBatch.objects.create(project=project, filename=f"{number}.jsonl", sha256=str(number))
+    ImportBatch.objects.create(project=ProjectFactory.create(), filename="elsewhere", sha256="0")
+    with django_assert_max_num_queries(6):
+        page = api.get("/projects/stories/imports?limit=55").json()
+    rest = api.get(page["next"].removeprefix("http://testserver")).json()
+    found = [*page["items"], *rest["items"]]
+    assert [one["filename"] for one in found] == ["api.ndjson", *(f"{number}.jsonl" for number in range(60))]
+    assert found[0] == {name: value for name, value in first.items() if name != "rejected_lines"}
+    assert rest["next"] is None
+
+
 def test_an_empty_stream_is_refused(api: Caller, project: Project) -> None:
     assert fields_of(send(api, b"")) == ["body"]
     assert not ImportBatch.objects.exists()
@@ -102,6 +118,7 @@ def test_pairs_are_the_managers(request: pytest.FixtureRequest, project: Project
     problem_of(send(api, lines(1)), status)
     problem_of(api.get("/projects/stories/pairs"), status)
     batch = ImportBatch.objects.create(project=project, filename="f", sha256="0")
+    problem_of(api.get("/projects/stories/imports"), status)
     problem_of(api.get(f"/imports/{batch.pk}"), status)
     problem_of(api.get(f"/imports/{batch.pk}/rejected"), status)
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.utils import timezone
 
-from labeling.models import Claim, Consensus, Deployment, Flag, Label, Rationale
+from labeling.models import Claim, Consensus, Deployment, Flag, Label, Project, Rationale
 from labeling.services.claims import SEEN, next_claim
 from labeling.services.labels import commit_label
 from tests.api.calling import caller, fields_of, problem_of
@@ -101,6 +102,12 @@ def test_flags_are_listed_and_settled(dora: User, flag: Flag) -> None:
     assert Consensus.objects.get().choice == "b"
     found = problem_of(api.post("/projects/stories/flags", body), 409)
     assert found["type"] == "urn:tandem:problem:already-settled"
+    assert found["detail"] == "You have settled this pair already."
+    Flag.objects.update(state="obsolete", resolved_at=None)
+    assert problem_of(api.post("/projects/stories/flags", body), 409)["detail"] == (
+        "Nothing is open on this pair any more."
+    )
+    Flag.objects.update(state="settled", resolved_at=timezone.now())
     assert [one["id"] for one in api.get("/projects/stories/flags?state=settled").json()["items"]] == [flag.pk]
 
 
@@ -111,6 +118,22 @@ def test_a_pair_is_called_ambiguous_or_sent_back(dora: User, bob: User, flag: Fl
     Flag.objects.update(state="open")
     [settled] = api.post("/projects/stories/flags", {"pair": flag.pair_id, "choice": "ambiguous"}).json()
     assert settled["resolution"] == "ambiguous"
+
+
+def test_a_pair_that_nothing_flags_is_opened_and_decided(dora: User, bob: User, project: Project) -> None:
+    pair = PairFactory.create(project=project)
+    api = caller(dora, scope="label")
+    body = {"pair": pair.pk, "reason": "B is cut off."}
+    opened = api.post("/projects/stories/flags/open", body)
+    assert (opened.status_code, opened.json()["kind"], opened.json()["state"]) == (201, "reported", "open")
+    assert opened.json()["detail"] == {"by": "dora", "comment": "B is cut off."}
+    assert problem_of(api.post("/projects/stories/flags/open", body), 409)["type"] == "urn:tandem:problem:already-open"
+    [settled] = api.post("/projects/stories/flags", {"pair": pair.pk, "choice": "a"}).json()
+    assert (settled["id"], settled["resolution"]) == (opened.json()["id"], "a")
+    assert fields_of(api.post("/projects/stories/flags/open", {"pair": pair.pk, "reason": " "})) == ["reason"]
+    problem_of(api.post("/projects/stories/flags/open", body | {"pair": pair.pk + 1}), 404)
+    problem_of(caller(bob).post("/projects/stories/flags/open", body), 403)
+    assert Flag.objects.count() == 1
 
 
 def test_a_bad_decision_is_refused_by_field(dora: User, bob: User, flag: Flag) -> None:
@@ -129,7 +152,8 @@ def test_statistics_are_those_of_the_pages(alice: User, champion: Deployment) ->
         JudgementFactory.create(pair=pair, judge=champion.judge, p_a=0.9)
     found = caller(alice).get("/projects/stories/stats").json()
     assert (found["progress"]["pairs"], found["progress"]["labels"]) == (12, 24)
-    assert {row["name"]: row["labels"] for row in found["progress"]["annotators"]} == {"ada": 12, "ben": 12}
+    people = {row["name"]: row["labels"] for row in found["progress"]["annotators"]}
+    assert people == {"ada (imported)": 12, "ben (imported)": 12}
     assert (found["judge"]["name"], found["judge"]["scored"]) == (champion.judge.name, 12)
     agreement = found["agreement"]
     assert (agreement["shared"], agreement["judged"]) == (12, 12)
@@ -137,6 +161,24 @@ def test_statistics_are_those_of_the_pages(alice: User, champion: Deployment) ->
     assert agreement["raw"]["low"] < agreement["raw"]["value"] < agreement["raw"]["high"]
     assert agreement["alpha"]["value"] < agreement["raw"]["value"]
     assert agreement["kappa"]["n"] > 0
+
+
+def test_pairs_with_flags_are_counted_and_a_user_is_told_from_an_annotator_of_a_file(
+    alice: User, bob: User, champion: Deployment
+) -> None:
+    pair = PairFactory.create(project=champion.project)
+    for kind in ("annotators_split", "reported"):
+        Flag.objects.create(pair=pair, kind=kind)
+    LabelFactory.create(pair=pair, external_annotator="bob")
+    for _ in range(2):
+        claim = ClaimFactory.create(pair__project=champion.project, annotator=bob)
+        commit_label(claim, choice="left")
+    api = caller(alice)
+    found = api.get("/projects/stories/stats").json()["progress"]
+    assert found["open_flags"] == 1
+    assert found["annotators"] == [{"name": "bob", "labels": 2}, {"name": "bob (imported)", "labels": 1}]
+    described = api.get("/openapi.json").json()["components"]["schemas"]
+    assert "pairs with an open flag" in described["ProgressOut"]["properties"]["open_flags"]["description"]
 
 
 def test_a_project_without_labels_has_no_figures(alice: User, champion: Deployment) -> None:

@@ -33,6 +33,7 @@ def test_pictures(open_as: OpenAs, scheme: str, size: str, viewport: dict[str, i
         "projects": "/",
         "project": "/p/demo/",
         "flags": "/p/demo/flags/",
+        "pairs": "/p/demo/pairs/",
         "dossier": f"/p/demo/pairs/{Flag.objects.filter(kind='judge_disagrees')[0].pair_id}/",
         "agreement": "/p/demo/agreement/",
         "judge": "/p/demo/judge/",

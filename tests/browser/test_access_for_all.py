@@ -57,6 +57,8 @@ def test_every_page_holds_the_basics(open_as: OpenAs, viewport: dict[str, int], 
     running = TrainingRun.objects.get(state="running")
     paths = ["/", "/p/demo/", "/p/demo/flags/", f"/p/demo/pairs/{flag.pair_id}/", "/p/demo/import/", "/health/"]
     paths += ["/p/demo/settings/", "/keys/", "/p/demo/agreement/", "/p/demo/judge/", "/p/demo/datasets/"]
+    unflagged = project.pairs.filter(flags=None, consensus__isnull=False)[0]
+    paths += ["/p/demo/pairs/", f"/p/demo/pairs/{unflagged.pk}/"]
     paths += ["/p/demo/connect/", f"/trials/{scene.tried(project, maria).pk}/"]
     paths += ["/p/demo/versions/", f"/p/demo/versions/{ended.candidate_id}/changes/", "/tokens/", "/api/"]
     paths += [f"/runs/{ended.pk}/", f"/runs/{running.pk}/", "/p/nothing/", "/p/demo/label/"]

@@ -65,6 +65,38 @@ def test_send_back_ambiguous_and_next_by_key(open_as: OpenAs, as_dora: Client, p
     assert found == {first.pk: (0, False), second.pk: (1, False), third.pk: (0, True)}
 
 
+def test_a_pair_that_nothing_flags_is_found_opened_and_sent_back_by_key(
+    open_as: OpenAs, as_dora: Client, project: Project, bob: User
+) -> None:
+    pair = factories.PairFactory.create(project=project, external_id="tides-7")
+    factories.PairFactory.create(project=project)
+    factories.ClaimFactory.create(pair=pair, annotator=bob, state="skipped", skip_reason="too hard")
+    page = open_as(as_dora, "/p/stories/flags/")
+    page.get_by_role("link", name="all pairs").click()
+    page.get_by_label("Name of the pair").fill("tides")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("text=tides"), wait_until="load")
+    expect(page.locator(".entry")).to_have_count(1)
+    expect(page.locator(".entry")).to_contain_text("1 time: too hard")
+    page.get_by_role("link", name="tides-7").click()
+    arrived(page, f"**/pairs/{pair.pk}/")
+    page.keyboard.press("o")  # not without a reason
+    assert not Flag.objects.exists()
+    page.keyboard.type("everybody skips it")
+    page.keyboard.press("Escape")
+    page.wait_for_timeout(GUARD_MS)  # the same key at once is a bouncing one
+    page.keyboard.press("o")
+    expect(page.locator("#status")).to_contain_text("Open now")
+    arrived(page, f"**/pairs/{pair.pk}/")
+    page.keyboard.press("g")
+    expect(page.locator("#status")).to_contain_text("Can be asked again: bob.")
+    arrived(page, f"**/pairs/{pair.pk}/")
+    page.keyboard.press("s")
+    expect(page.locator("#status")).to_contain_text("Sent back")
+    assert Flag.objects.get().state == "sent_back"
+    assert Flag.objects.get().detail == {"by": "dora", "comment": "everybody skips it"}
+
+
 def test_the_queue_counts_by_itself_and_decides_many_at_once(
     open_as: OpenAs, as_dora: Client, project: Project
 ) -> None:

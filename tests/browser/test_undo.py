@@ -98,3 +98,31 @@ def test_an_undo_that_fails_goes_on_where_it_was(quiet: Project, screen: Callabl
     press_and_wait(page, "u")
     expect(page.locator("#status")).to_contain_text("Undone")
     assert Label.objects.get().withdrawn
+
+
+def test_an_undo_whose_answer_is_lost_takes_one_label_back(quiet: Project, screen: Callable[[], Page]) -> None:
+    page = screen()
+    for key in ("1", "2"):
+        press_and_wait(page, key)
+    expect(page.locator("#saved")).to_have_text("All saved")
+
+    def lose(route: Route) -> None:
+        route.fetch()
+        route.abort()
+
+    page.route("**/undo/", lose)
+    page.keyboard.press("u")
+    expect(page.locator("#trouble")).to_contain_text("press the key again")
+    page.unroute("**/undo/")
+    first, second = Label.objects.order_by("pk")
+    assert (first.withdrawn, second.withdrawn) == (False, True)
+    page.wait_for_timeout(GUARD_MS)
+    press_and_wait(page, "u")
+    expect(page.locator("#status")).to_contain_text("Undone")
+    assert stage(page) == f"claim-{second.claim_id}"
+    first.refresh_from_db()
+    assert not first.withdrawn
+    page.wait_for_timeout(GUARD_MS)
+    press_and_wait(page, "u")
+    assert stage(page) == f"claim-{first.claim_id}"
+    assert Label.objects.filter(withdrawn=True).count() == 2

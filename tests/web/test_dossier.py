@@ -207,3 +207,66 @@ def test_a_decision_that_is_sent_twice_says_nothing_of_somebody_else(
         assert page.redirect_chain == [("/p/stories/flags/", 302)]
     late = as_alice.post(f"/p/stories/pairs/{pair.pk}/", {"choice": "b", "reason": ""})
     assert (late.status_code, "Somebody else has settled" in late.content.decode()) == (422, True)
+
+
+def test_a_pair_that_was_sent_back_is_sent_back_once_and_says_by_whom(
+    as_dora: Client, as_alice: Client, project: Project, bob: User
+) -> None:
+    pair = flagged(project)
+    address = f"/p/stories/pairs/{pair.pk}/"
+    for _ in range(2):
+        page = as_dora.post(address, {"choice": "send_back", "reason": ""}, follow=True)
+        assert page.redirect_chain == [("/p/stories/flags/", 302)]
+    pair.refresh_from_db()
+    assert pair.extra_labels == 1
+    own, late = (client.post(address, {"choice": "a"}).content.decode() for client in (as_dora, as_alice))
+    assert "You have sent this pair back already." in own
+    assert "Somebody else has sent this pair back already." in late
+    assert "Take the settlement back" not in own + late
+
+
+@pytest.mark.parametrize("before", ["", "a", "send_back"])
+def test_a_flag_that_is_no_longer_true_was_settled_by_nobody(
+    as_dora: Client, as_alice: Client, project: Project, bob: User, before: str
+) -> None:
+    pair = flagged(project)
+    address = f"/p/stories/pairs/{pair.pk}/"
+    if before:
+        as_alice.post(address, {"choice": before})
+        Flag.objects.create(pair=pair, kind=Kind.ORDER_FLIP)
+    Flag.objects.filter(state="open").update(state="obsolete")
+    for client in (as_dora, as_alice):
+        late = client.post(address, {"choice": "b", "reason": ""})
+        assert late.status_code == 422
+        assert "Nothing is open on this pair any more." in late.content.decode()
+        assert " this pair already." not in late.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("method", "labels", "said"),
+    [
+        ("majority", 3, "A is better · majority, 97 % of 3"),
+        ("dawid_skene", 3, "A is better · Dawid–Skene, 97 % likely"),
+        ("adjudicated", 3, "A is better · adjudicated"),
+    ],
+)
+def test_the_consensus_says_a_share_of_labels_only_where_it_is_one(
+    as_dora: Client, project: Project, method: str, labels: int, said: str
+) -> None:
+    pair = flagged(project)
+    Consensus.objects.create(pair=pair, choice="a", confidence=0.97, method=method, labels=labels)
+    page = text(as_dora, f"/p/stories/pairs/{pair.pk}/")
+    assert f"People {said} Who" in page
+
+
+def test_a_label_of_the_judge_alone_is_shown_as_the_judges(
+    as_dora: Client, project: Project, champion: Deployment
+) -> None:
+    pair = flagged(project)
+    factories.JudgementFactory.create(pair=pair, judge=champion.judge, p_a=0.93)
+    Consensus.objects.create(pair=pair, choice="a", confidence=0.93, method="judge", judge=champion.judge, labels=0)
+    page = text(as_dora, f"/p/stories/pairs/{pair.pk}/")
+    people, judge = page.index(" People "), page.index(" Judge ")
+    assert "A is better ·" not in page[people:judge]
+    assert "Nobody has labelled this pair." in page[people:judge]
+    assert "It labels this pair alone: A is better, 93 % sure." in page[judge:]

@@ -66,7 +66,7 @@ def test_a_row_says_why_what_people_and_the_judge_say_and_what_it_is_worth(
     page = text(as_dora, URL)
     for wanted in (
         "judge and people disagree people say A, the judge B (75 % sure)",
-        "reported by an annotator bob: B is <b>cut</b> off",
+        "reported by a person bob: B is <b>cut</b> off",
         "People bob tie",
         "Judge B 75 %",
         "Value 0.75",
@@ -164,7 +164,7 @@ def test_the_counts_come_by_themselves_and_count_under_the_other_filters(as_dora
     words = text(as_dora, f"{URL}?kind=order_flip&least=0.5", **COUNTS)
     assert "All 2 " in words
     assert "The judge's verdict flips with the order 0" in words
-    assert "Reported by an annotator 2" in words
+    assert "Reported by a person 2" in words
     assert f'href="{URL}?kind=order_flip&amp;kind=reported&amp;least=0.5">Reported' in part
     assert f'href="{URL}?least=0.5" aria-current="true">The judge' in part
     flags.settle(Pair.objects.filter(flags__value=0.9)[0], by=User.objects.get(username="dora"), choice="a", reason="")
@@ -226,6 +226,22 @@ def test_the_ticked_pairs_are_decided_together(as_dora: Client, as_alice: Client
     assert list(Label.objects.filter(choice="tie").values_list("pair", "comment")) == [(second.pk, "both are fine")]
     assert listed(as_dora) == [third.pk]
     assert Flag.objects.get(pair=elsewhere).state == "open"
+
+
+@pytest.mark.parametrize(("choice", "done"), [("tie", "settled"), ("send_back", "sent back"), ("ambiguous", "settled")])
+def test_of_pairs_that_are_not_open_any_more_it_is_said_who_decided_them(
+    as_dora: Client, as_alice: Client, project: Project, bob: User, choice: str, done: str
+) -> None:
+    pairs = [flagged(project) for _ in range(4)]
+    as_dora.post(f"/p/stories/pairs/{pairs[0].pk}/", {"choice": choice})
+    as_alice.post(f"/p/stories/pairs/{pairs[1].pk}/", {"choice": choice})
+    Flag.objects.filter(pair=pairs[2]).update(state="obsolete")
+    sent = {"pair": [pair.pk for pair in pairs], "choice": choice, "reason": "odd"}
+    page = as_dora.post(f"{URL}decide/", sent, follow=True).content.decode()
+    assert f": 1. 1 had been {done} by you before. 1 had been {done} by somebody else before." in page
+    assert "1 had nothing open any more." in page
+    again = as_dora.post(f"{URL}decide/", sent, follow=True).content.decode()
+    assert f": 0. 2 had been {done} by you before. 1 had been {done} by somebody else before." in again
 
 
 @pytest.mark.parametrize(("choice", "said"), [("send_back", "Sent back: 2."), ("ambiguous", "Marked ambiguous: 2.")])

@@ -195,6 +195,24 @@ def test_undo_brings_the_pair_and_its_comment_back(as_bob: Client, held: Claim, 
     assert as_bob.post("/p/stories/undo/", headers=htmx).status_code == 409
 
 
+def test_an_undo_whose_answer_was_lost_takes_one_label_back(as_bob: Client, held: Claim, htmx: Headers) -> None:
+    """The page says: press the key again. Each page says which label its undo means."""
+    older = factories.ClaimFactory.create(pair__project=held.pair.project, annotator=held.annotator)
+    for claim in (older, held):
+        commit(as_bob, claim, htmx)
+    meant = re.compile(r'name="claim" value="(\d*)"')
+    assert meant.findall(as_bob.get("/p/stories/label/").content.decode()) == [str(held.pk)]
+    for _ in range(2):
+        page = as_bob.post("/p/stories/undo/", {"claim": held.pk}, headers=htmx).content.decode()
+        assert held.pair.response_a in page
+        assert meant.findall(page) == [str(older.pk)]
+    assert list(Label.objects.filter(withdrawn=False)) == [older.label]
+    page = as_bob.post("/p/stories/undo/", {"claim": older.pk}, headers=htmx).content.decode()
+    assert meant.findall(page) == [""]
+    for odd in ("", "-1", "x", "9" * 30, str(held.pk + 99)):
+        assert as_bob.post("/p/stories/undo/", {"claim": odd}, headers=htmx).status_code == 409
+
+
 def test_skip_gives_the_pair_to_others_with_the_reason(as_bob: Client, held: Claim, htmx: Headers) -> None:
     url = reverse("labeling:claim-skip", args=[held.pk])
     assert as_bob.post(url, {"reason": "x" * 201}, headers=htmx).status_code == 422

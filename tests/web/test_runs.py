@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from labeling import run_files
 from labeling.models import Deployment, Project, TrainingRun, WorkerHeartbeat
-from labeling.services import training
+from labeling.services import claims, training
 from labeling.services.tokens import create_token
 from tests import factories
 from tests.web.conftest import World
@@ -77,6 +77,22 @@ def test_a_run_at_work_shows_its_phase_and_the_time_left(as_alice: Client, url: 
     assert "<i>clear" not in page
     part = text(as_alice, url, **{"HX-Request": "true", "HX-Target": "run"})
     assert part.startswith('<div id="run"')
+
+
+def test_whoever_reads_a_rationale_is_not_asked_about_its_pair(
+    as_alice: Client, alice: User, world: World, url: str
+) -> None:
+    """The page tells the judge's verdict, and whether it is that of people."""
+    Project.objects.update(overlap=2)
+    world.project.refresh_from_db()
+    claims.reopen(world.project)
+    other = factories.PairFactory.create(project=world.project)
+    assert set(claims.open_pairs_of(world.project, alice)) == {world.pair, world.claim.pair, other}
+    example = {"text": "It is clear.", "right": True, "verdict": "a"}
+    TrainingRun.objects.update(examples=[{**example, "pair_id": str(world.pair.pk)}, example])
+    for _ in range(2):
+        assert "It is clear." in text(as_alice, url)
+    assert set(claims.open_pairs_of(world.project, alice)) == {world.claim.pair, other}
 
 
 def test_the_page_says_what_the_run_does_and_with_what(as_alice: Client, url: str) -> None:
