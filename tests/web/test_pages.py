@@ -243,6 +243,15 @@ def test_health_names_silent_workers_and_a_dead_broker(as_bob: Client, world: Wo
     assert "The broker does not answer" in page
 
 
+def test_health_names_the_queues_for_which_no_worker_is_there(as_bob: Client, world: World) -> None:
+    now = timezone.now()
+    WorkerHeartbeat.objects.create(name="one@host", queues="default,files", pid=1, started_at=now, seen_at=now)
+    WorkerHeartbeat.objects.create(name="two@host", queues="judge,train", pid=1, started_at=now, seen_at=now)
+    assert "No worker is there" not in text(as_bob, "/health/")
+    WorkerHeartbeat.objects.filter(name="two@host").update(seen_at=now - timedelta(hours=1))
+    assert "No worker is there for judge, train." in text(as_bob, "/health/")
+
+
 def test_health_says_that_the_scheduler_is_dead_once_workers_have_waited_for_it(
     as_bob: Client, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
