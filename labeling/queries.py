@@ -221,13 +221,13 @@ def empty_reason_for(project: Project, annotator: User) -> str:
     own = Claim.objects.filter(pair=OuterRef("pair"), annotator=annotator).exclude(state=Claim.State.EXPIRED)
     others = Claim.objects.filter(pair__project=project, state=Claim.State.LIVE, expires_at__gt=now)
     others = others.filter(~Exists(own), pair__closed=False)  # what is theirs already, or closed, never comes to them
-    ends = list(others.values_list("expires_at", flat=True))
+    ends = dict(others.order_by("-expires_at").values_list("pair", "expires_at"))  # by pair, where the first ends
     skips = Claim.objects.filter(pair__project=project, annotator=annotator, state=Claim.State.SKIPPED)
     skipped = skips.exclude(skip_reason=SEEN).count()
     every = "The one pair" if total == 1 else f"Every one of the {total} pairs"
     parts = [f"{every} is labelled, or not for you to label."]
     if ends:
-        minutes = max(1, round((min(ends) - now).total_seconds() / 60))
+        minutes = max(1, round((min(ends.values()) - now).total_seconds() / 60))
         holding = "pair is" if len(ends) == 1 else "pairs are"
         parts = [f"{len(ends)} {holding} with others; the first lease ends in {minutes} min unless it is renewed."]
     if skipped:

@@ -39,6 +39,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             )
     sets = _sets(options)
     calibration = read_data(options.calibration, format=options.format) if options.calibration else ()
+    if options.calibration and not labelled_pairs(calibration):
+        raise EngineError(f"{options.calibration} has no row with a choice to fit the calibration on")
     with judge_of(options, progress) as (backend, judge):
         return evaluate_sets(
             sets,

@@ -7,7 +7,7 @@ from typing import Any
 
 from genrm_engine.errors import EngineError
 from genrm_engine.formats.rows import HumanLabel, Label
-from genrm_engine.types import Message
+from genrm_engine.types import Message, said
 
 Row = Mapping[str, Any]
 
@@ -93,12 +93,12 @@ def labels_of(value: object) -> tuple[HumanLabel, ...]:
     found: dict[str, HumanLabel] = {}
     for number, item in enumerate(value, start=1):
         name = f"labels, entry {number}"
-        if not isinstance(item, dict) or item.get("annotator") in (None, ""):
+        annotator = said(item.get("annotator")) if isinstance(item, dict) else ""
+        if not annotator:
             raise EngineError(f"{name} names no annotator")
         choice = choice_of(item.get("choice"), f"{name}: choice")
         if choice is None:
             raise EngineError(f"{name}: choice is missing")
-        annotator = str(whole(item["annotator"]))
         found[annotator] = HumanLabel(annotator, choice)
     return tuple(found.values())
 

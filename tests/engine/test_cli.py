@@ -218,6 +218,16 @@ def test_a_judge_on_a_server_waits_for_no_device(
     assert "cannot be reached" in capsys.readouterr().err
 
 
+def test_a_calibration_file_without_a_choice_is_refused(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = tmp_path / "others.jsonl"
+    empty.write_text("")
+    command = ["evaluate", "--model", "scripted:longer", "--data", str(data), "--out", str(tmp_path / "out")]
+    assert main([*command, "--calibration", str(empty)]) == 2
+    assert "has no row with a choice to fit the calibration on" in capsys.readouterr().err
+
+
 def test_evaluate_measures_several_files_and_writes_a_report(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,6 +31,10 @@ def without(name: str, field: str) -> Row:
         ({**ROWS["tandem"], "gold": "A"}, 'gold is not one of a, b, tie but "A"'),
         ({**ROWS["tandem"], "labels": "a"}, "labels is not a list but text"),
         ({**ROWS["tandem"], "labels": [{"choice": "a"}]}, "labels, entry 1 names no annotator"),
+        (
+            {**ROWS["tandem"], "labels": [{"annotator": float("nan"), "choice": "a"}]},
+            "labels, entry 1 names no annotator",
+        ),
         ({**ROWS["tandem"], "labels": [{"annotator": "ada"}]}, "labels, entry 1: choice is missing"),
         ({**ROWS["tandem"], "weight": "1"}, 'weight is not a number but "1"'),
         ({**ROWS["tandem"], "weight": -1}, "weight is below 0"),

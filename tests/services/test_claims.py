@@ -327,6 +327,20 @@ def test_an_empty_queue_says_why(project: Project, bob: User, alice: User) -> No
     assert "1 pair is with others" in queries.empty_reason_for(project, bob)
 
 
+def test_an_empty_queue_counts_a_pair_once_that_two_others_hold(
+    project: Project, bob: User, alice: User, dora: User
+) -> None:
+    Project.objects.update(overlap=2)
+    project.refresh_from_db()
+    pair = PairFactory.create(project=project)
+    now = timezone.now()
+    for slot, (holder, minutes) in enumerate([(alice, 9), (dora, 5)]):
+        ends = now + timedelta(minutes=minutes)
+        ClaimFactory.create(pair=pair, annotator=holder, slot=slot, slots=2, expires_at=ends)
+    said = "1 pair is with others; the first lease ends in 5 min"
+    assert said in queries.empty_reason_for(project, bob)
+
+
 @pytest.mark.parametrize("own", ["skipped", "done"])
 def test_an_empty_queue_promises_no_pair_that_can_never_come(
     project: Project, bob: User, alice: User, own: str
