@@ -38,8 +38,11 @@ _MARKS = r"[\s\"'`*_()\[\]{}<>.:,]*"  # what ``bare`` takes off a token
 _LETTER = r"(?P<letter>[AB])(?![^\W_])"
 _LEAD = r"(?i:(?:the|my|final|overall|best|better|answer|response|option|choice|verdict|winner|is)(?![^\W_]))"
 _ANSWER = re.compile(rf"{_MARKS}(?:{_LEAD}{_MARKS})*{_LETTER}")
-# After the letter: nothing more, or reasons in another sentence or line. "A better" is an article, "A: 7, B: 9" a list.
-_REST = re.compile(r"[\s\"'`*_()\[\]{}<>.:,!]*\Z|[\"'`*_)}>]*(?:[.,;!][\"'`*_)}>]*\s|[ \t\r]*\n)")
+# After the letter: nothing more, or reasons, in another sentence or line or after "because". "A better" is an article,
+# "A: 7, B: 9" a list.
+_REST = re.compile(
+    r"[\s\"'`*_()\[\]{}<>.:,!]*\Z|[\"'`*_)}>]*(?:[.,;!][\"'`*_)}>]*\s|[ \t\r]*\n|\s+(?:because|since)\b)"
+)
 _PARTS = re.compile(r"[.,;!?\n]")
 _FIRST = re.compile(rf"{_MARKS}{_LETTER}")
 # Where a server refuses an option by its name: what is sent instead (None: nothing).

@@ -122,6 +122,7 @@ def test_a_chat_reply_that_says_more_than_a_letter_is_no_verdict(
         "B\n\nBecause",
         "B. Response B is",
         "**B**, because it",
+        "B because Response A",
         "B! Response A lacks",
     ],
 )
