@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import messages
@@ -185,7 +186,8 @@ def changes(request: LabelerRequest, slug: str, judge_id: int) -> HttpResponse:
         listed = Paginator(change_service.flips(old, new, kind=kind), PER_PAGE).get_page(request.GET.get("page"))
         shown = change_service.changes(old, new, listed.object_list)
         claims.keep_away([one.pair for one in shown], project=new.project, annotator=request.user)
-        context |= {"page": listed, "changes": shown, "counts": change_service.count(old, new)}
+        query = urlencode({"since": old.judge_id, "show": kind})
+        context |= {"page": listed, "query": query, "changes": shown, "counts": change_service.count(old, new)}
     return render(request, "labeling/changes.html", context)
 
 

@@ -1,6 +1,7 @@
 """Fixtures of the engine's tests: pairs, a real small model, and a tiny one with its tokenizer."""
 
 import fcntl
+import json
 import os
 import random
 from collections.abc import Iterator
@@ -121,3 +122,20 @@ def tiny_model(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -
 def server() -> Iterator[FakeServer]:
     with serving(FakeServer()) as fake:
         yield fake
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A file of twenty labelled pairs."""
+    file = tmp_path / "data.jsonl"
+    file.write_text("".join(json.dumps(row.to_json()) + "\n" for row in make_labelled(20)))
+    return file
+
+
+@pytest.fixture
+def parted(data: Path) -> Path:
+    """The same rows, every fourth of them in the split test and the others in train."""
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    parts = [{**row, "split": "train" if number % 4 else "test"} for number, row in enumerate(rows)]
+    data.write_text("".join(json.dumps(row) + "\n" for row in parts))
+    return data

@@ -1,4 +1,4 @@
-"""Leases: one holder a slot, expiry, renewal, skipping, and why a queue is empty."""
+"""Leases: one holder a slot, expiry, renewal and skipping."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -11,9 +11,8 @@ from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from labeling import queries
 from labeling.errors import ClaimGone
-from labeling.models import Claim, Flag, Label, Pair, Project
+from labeling.models import Claim, Label, Pair, Project
 from labeling.services import claims
 from labeling.services.imports import import_file
 from labeling.services.labels import commit_label, undo
@@ -318,50 +317,6 @@ def test_the_audit_finds_and_mends_what_is_not_so(project: Project, bob: User) -
 def closed(pair: Pair) -> bool:
     pair.refresh_from_db()
     return pair.closed
-
-
-def test_an_empty_queue_says_why(project: Project, bob: User, alice: User) -> None:
-    assert "no pairs yet" in queries.empty_reason_for(project, bob)
-    PairFactory.create(project=project)
-    assert claims.next_claim(project, annotator=alice) is not None
-    assert "1 pair is with others" in queries.empty_reason_for(project, bob)
-
-
-def test_an_empty_queue_counts_a_pair_once_that_two_others_hold(
-    project: Project, bob: User, alice: User, dora: User
-) -> None:
-    Project.objects.update(overlap=2)
-    project.refresh_from_db()
-    pair = PairFactory.create(project=project)
-    now = timezone.now()
-    for slot, (holder, minutes) in enumerate([(alice, 9), (dora, 5)]):
-        ends = now + timedelta(minutes=minutes)
-        ClaimFactory.create(pair=pair, annotator=holder, slot=slot, slots=2, expires_at=ends)
-    said = "1 pair is with others; the first lease ends in 5 min"
-    assert said in queries.empty_reason_for(project, bob)
-
-
-@pytest.mark.parametrize("own", ["skipped", "done"])
-def test_an_empty_queue_promises_no_pair_that_can_never_come(
-    project: Project, bob: User, alice: User, own: str
-) -> None:
-    mine, settled = PairFactory.create_batch(2, project=project)
-    for pair in (mine, settled):
-        ClaimFactory.create(pair=pair, annotator=alice)
-    ClaimFactory.create(pair=mine, annotator=bob, state=own, slot=1, slots=2)
-    Pair.objects.filter(pk=settled.pk).update(closed=True)
-    assert "Every one of the 2 pairs is labelled" in queries.empty_reason_for(project, bob)
-    Claim.objects.filter(annotator=bob).update(state="expired")
-    assert "1 pair is with others" in queries.empty_reason_for(project, bob)
-
-
-def test_an_empty_queue_tells_annotators_of_no_disagreement(project: Project, bob: User, dora: User) -> None:
-    """They could tell by it what the judge says of the pair that they have just labelled."""
-    pair = PairFactory.create(project=project, closed=True)
-    before = queries.empty_reason_for(project, bob)
-    Flag.objects.create(pair=pair, kind="judge_disagrees")
-    assert queries.empty_reason_for(project, bob) == before
-    assert "1 waits for an adjudicator." in queries.empty_reason_for(project, dora)
 
 
 def test_the_shown_order_is_drawn_per_claim(project: Project) -> None:
