@@ -26,13 +26,16 @@ def as_method(value: object) -> Method:
     return value
 
 
+def whole(value: Any) -> Any:
+    """A number that is whole as such: data frames hold 7 as 7.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def said(value: object) -> str:
-    """A name or a note as text, empty where there is none: data frames write NaN for that, and hold 7 as 7.0."""
-    if isinstance(value, float):
-        if math.isnan(value):
-            return ""
-        value = int(value) if value.is_integer() else value
-    return str(value) if value or value == 0 else ""
+    """A name or a note as text, empty where there is none: data frames write NaN for that."""
+    if isinstance(value, float) and math.isnan(value):
+        return ""
+    return str(whole(value)) if value or value == 0 else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """How far a judge agrees with people, and people with each other; knows labels by annotator, ties among them.
 
 A judge that is undecided (a probability of exactly one half) says "tie" here; one whose verdict could not be read says
-nothing, and its pair is left out. Intervals are 95 % bootstrap intervals
-by group: kappa and alpha are functions of tables that are sums over the pairs, so a resample only adds up tables.
+nothing, and its pair is left out. Intervals are 95 % bootstrap intervals by group: kappa and alpha are functions of
+tables that are sums over the pairs, so a resample only adds up tables.
 """
 
 from collections import Counter

@@ -61,11 +61,6 @@ def finite(value: object) -> float | None:
         return None
 
 
-def whole(value: Any) -> Any:
-    """A number that is whole as such: data frames hold 7 as 7.0."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
 def messages_of(value: object, name: str) -> tuple[Message, ...]:
     """A conversation; plain text is one user message, a message's content may be a list of text parts."""
     if isinstance(value, str):

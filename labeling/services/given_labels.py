@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from genrm_engine.errors import EngineError
-from genrm_engine.formats.fields import finite, whole
+from genrm_engine.formats.fields import finite
 from genrm_engine.formats.scales import said_winner
+from genrm_engine.types import whole
 from labeling.models.labels import Choice
 from labeling.services.flat_exports import parsed
 from labeling.services.texts import LONGEST_FIELD, BadRow, clean_text

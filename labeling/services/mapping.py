@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from genrm_engine.errors import EngineError
-from genrm_engine.formats.fields import whole
 from genrm_engine.formats.scales import Verdict, verdict_of
+from genrm_engine.types import whole
 from labeling.services.given_labels import annotator_of
 from labeling.services.rows import Row, to_row
 from labeling.services.texts import BadRow

@@ -12,10 +12,10 @@ from typing import Any
 
 from genrm_engine.errors import EngineError
 from genrm_engine.formats.draft import Draft
-from genrm_engine.formats.fields import whole
 from genrm_engine.formats.layouts import known, read_row
 from genrm_engine.formats.rows import HumanLabel
 from genrm_engine.formats.scales import is_unsigned
+from genrm_engine.types import whole
 from labeling.models.labels import Choice
 from labeling.services.flat_exports import is_flat, nested, parsed
 from labeling.services.given_labels import FILE, LONGEST_NAME, GivenLabel, labels_of, without_idle_strength
