@@ -67,7 +67,6 @@ def agreement(judgements: Sequence[Judgement], rows: Sequence[DataRow]) -> Agree
     several = {item: labels for item, labels in by_annotator.items() if len(labels) > 1}
     humans = _alphas({item: list(labels.values()) for item, labels in several.items()}, groups)
     joined = _alphas({item: [*labels.values(), said[item]] for item, labels in several.items()}, groups)
-    ceiling, judge = _against_rest(said, several, groups)
     return Agreement(
         annotators=len({annotator for labels in by_annotator.values() for annotator in labels}),
         kappa=_kappa(said, consensus, groups),
@@ -75,8 +74,8 @@ def agreement(judgements: Sequence[Judgement], rows: Sequence[DataRow]) -> Agree
         alpha_humans=humans[0] if humans else None,
         alpha_with_judge=joined[0] if joined else None,
         alpha_change=_change(humans, joined),
-        human_ceiling=ceiling,
-        judge_against_rest=judge,
+        human_ceiling=human_ceiling(several, groups),
+        judge_against_rest=_against_rest(several, groups, said),
     )
 
 
@@ -103,6 +102,14 @@ def majority_credit(label: str, rest: Sequence[str]) -> float:
     most = max(counts.values())
     leaders = [name for name, count in counts.items() if count == most]
     return 1 / len(leaders) if label in leaders else 0.0
+
+
+def human_ceiling(labels: Mapping[str, Mapping[str, Label]], groups: Mapping[str, str]) -> Figure | None:
+    """How often an annotator agrees with the majority of the pair's others; None where no pair has two labels.
+
+    ``labels`` are those of each item, by annotator.
+    """
+    return _against_rest(labels, groups)
 
 
 def kappas(tables: Floats) -> Floats:
@@ -173,20 +180,19 @@ def _change(humans: tuple[Figure, Floats] | None, joined: tuple[Figure, Floats] 
 
 
 def _against_rest(
-    said: Mapping[str, Label], labels: Mapping[str, Mapping[str, Label]], groups: Mapping[str, str]
-) -> tuple[Figure | None, Figure | None]:
-    """The human ceiling and the judge in the same comparisons; an interval resamples groups of comparisons."""
-    people: dict[str, float] = {}
-    judge: dict[str, float] = {}
+    labels: Mapping[str, Mapping[str, Label]], groups: Mapping[str, str], said: Mapping[str, Label] | None = None
+) -> Figure | None:
+    """How often each annotator's label is the majority of the pair's others, or what ``said`` has instead of it."""
+    agreeing: dict[str, float] = {}
     groups_of: dict[str, str] = {}
     for item, by_annotator in labels.items():
         for annotator, label in by_annotator.items():
             rest = [other for name, other in by_annotator.items() if name != annotator]
-            key = f"{item}\n{annotator}"
-            people[key] = majority_credit(label, rest)
-            judge[key] = majority_credit(said[item], rest)
-            groups_of[key] = groups[item] or item
-    return _mean_figure(people, groups_of), _mean_figure(judge, groups_of)
+            if rest:
+                key = f"{item}\n{annotator}"
+                agreeing[key] = majority_credit(said[item] if said else label, rest)
+                groups_of[key] = groups.get(item) or item
+    return _mean_figure(agreeing, groups_of)
 
 
 def _mean_figure(values: Mapping[str, float], groups: Mapping[str, str]) -> Figure | None:

@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genrm_engine.evaluation.agreement import Figure, majority_credit
+from genrm_engine.evaluation.agreement import Figure
 from genrm_engine.evaluation.bootstrap import DRAWS, bootstrap_tables, bounds, group_tables
-from genrm_engine.evaluation.figures import means
-from genrm_engine.formats import Label
 
 Floats = NDArray[np.float64]
 
@@ -106,23 +104,6 @@ def steps(confidence: Mapping[str, float], *, shares: Sequence[float] = SHARES) 
     ranked = sorted(confidence.values(), reverse=True)
     found = {ranked[min(len(ranked), max(1, round(share * len(ranked)))) - 1] for share in shares if ranked}
     return sorted(found, reverse=True)
-
-
-def human_ceiling(labels: Mapping[str, Mapping[str, Label]], groups: Mapping[str, str]) -> Figure | None:
-    """How often an annotator agrees with the majority of the pair's others; None where no pair has two labels.
-
-    ``labels`` are those of each item, by annotator.
-    """
-    agreeing: dict[str, float] = {}
-    groups_of: dict[str, str] = {}
-    for item, by_annotator in labels.items():
-        for annotator, label in by_annotator.items():
-            rest = [other for name, other in by_annotator.items() if name != annotator]
-            if rest:
-                key = f"{item}\n{annotator}"
-                agreeing[key] = majority_credit(label, rest)
-                groups_of[key] = groups.get(item) or item
-    return means({"ceiling": agreeing}, groups_of).get("ceiling")
 
 
 def more_labels(history: Sequence[Version], n: int, *, now: int) -> Forecast:

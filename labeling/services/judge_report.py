@@ -15,7 +15,7 @@ from django.core.cache import cache
 
 from genrm_engine import types as engine
 from genrm_engine.evaluation import metrics, planner
-from genrm_engine.evaluation.agreement import Figure
+from genrm_engine.evaluation.agreement import Figure, human_ceiling
 from genrm_engine.evaluation.bias import BiasReport, bias_report
 from genrm_engine.formats import Label
 from labeling.masking import mask
@@ -97,7 +97,7 @@ def plan_of(held: Held, *, more: int = MORE, confidence: float | None = None) ->
     """
     deployment = held.deployment
     sure, agrees, groups = _confidences(held)
-    ceiling = planner.human_ceiling(*_labels_by_annotator(deployment.project))
+    ceiling = human_ceiling(*_labels_by_annotator(deployment.project))
     if confidence is None:
         confidence = deployment.thresholds.get("threshold") or CONFIDENCE
     thresholds = [confidence, *planner.steps(sure)]

@@ -10,7 +10,7 @@ from scipy.stats import ttest_1samp
 from sklearn.metrics import cohen_kappa_score
 
 from genrm_engine.errors import EngineError
-from genrm_engine.evaluation.agreement import agreement, alphas, coincidences, label_of, majority_credit
+from genrm_engine.evaluation.agreement import agreement, alphas, coincidences, human_ceiling, label_of, majority_credit
 from genrm_engine.evaluation.alternative_annotator import alternative_annotator_test
 from genrm_engine.evaluation.rated import rated
 from genrm_engine.formats import DataRow, HumanLabel, Label
@@ -116,6 +116,13 @@ def test_majority_of_the_rest_by_hand() -> None:
     assert found.human_ceiling.value == pytest.approx((0.5 + 0.5 + 0 + 3) / 6)
     assert found.judge_against_rest is not None
     assert found.judge_against_rest.value == pytest.approx((0.5 + 0.5 + 1 + 0) / 6)
+
+
+def test_the_human_ceiling_leaves_out_pairs_of_one_label() -> None:
+    found = human_ceiling({"p": {"one": "a", "two": "a"}, "q": {"one": "b"}}, {"p": "g", "q": "g"})
+    assert found is not None
+    assert (found.n, found.value) == (2, 1.0)
+    assert human_ceiling({"p": {"one": "a"}}, {}) is None
 
 
 def test_labels_that_are_all_the_same_have_no_chance_agreement_to_correct_for() -> None:

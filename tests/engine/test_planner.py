@@ -8,11 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import curve_fit
 
-from genrm_engine.evaluation.agreement import Figure, agreement
-from genrm_engine.evaluation.planner import Version, accepting, human_ceiling, more_labels, predicted, steps
-from genrm_engine.formats import DataRow, HumanLabel, Label
-from genrm_engine.types import Message, Pair
-from tests.engine.conftest import make_judgement
+from genrm_engine.evaluation.agreement import Figure
+from genrm_engine.evaluation.planner import Version, accepting, more_labels, predicted, steps
 
 Sure = dict[str, float]
 
@@ -84,24 +81,6 @@ def test_items_must_be_the_same_and_may_be_none() -> None:
     assert accepting({}, {}, {}, thresholds=[0.9]) == []
     with pytest.raises(ValueError, match="same items"):
         accepting({"a": 0.9}, {"b": 1.0}, {}, thresholds=[0.9])
-
-
-def test_the_human_ceiling_is_the_agreement_report_s() -> None:
-    choices: list[tuple[Label, ...]] = [("a", "a", "b"), ("a", "b"), ("b", "b"), ("tie", "tie", "tie"), ("a",)]
-    rows = [
-        DataRow(
-            Pair(f"p{number}", (Message("user", "q"),), "x", "y", f"g{number // 2}"),
-            "a",
-            tuple(HumanLabel(f"who{place}", choice) for place, choice in enumerate(each)),
-        )
-        for number, each in enumerate(choices)
-    ]
-    found = human_ceiling(
-        {row.pair.id: {label.annotator: label.choice for label in row.labels} for row in rows},
-        {row.pair.id: row.pair.group for row in rows},
-    )
-    assert found == agreement([make_judgement(row.pair.id, 0.9) for row in rows], rows).human_ceiling
-    assert human_ceiling({"p": {"one": "a"}}, {}) is None
 
 
 def law(labels: float, ceiling: float, loss: float, rate: float) -> float:
