@@ -57,6 +57,22 @@ class Opening(Sent):
     reason: Annotated[str, StringConstraints(min_length=1, max_length=5_000, pattern=NOT_BLANK)]
 
 
+class Skipped(Sent):
+    """A pair that people skipped."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"pair": 17}]})
+
+    pair: Key
+
+
+class AskedOut(Schema):
+    """Who can be asked about the pair again; while it is closed nobody is, until it is sent back."""
+
+    pair: int
+    closed: bool
+    annotators: list[str]
+
+
 @router.get("/projects/{slug:slug}/flags", response=Page[FlagOut])
 def list_flags(
     request: HttpRequest,
@@ -101,6 +117,14 @@ def open_pair(request: HttpRequest, slug: str, body: Opening) -> Status[dict[str
     user = user_of(request, scope=ApiToken.Scope.LABEL)
     pair = access.pair_for(user, slug, body.pair)
     return Status(201, _shown(opening.open_pair(pair, by=user, reason=body.reason.strip())))
+
+
+@router.post("/projects/{slug:slug}/flags/ask-again", response=AskedOut)
+def ask_again(request: HttpRequest, slug: str, body: Skipped) -> dict[str, Any]:
+    """Let those who skipped a pair be asked about it once more; 409 where there is nobody to ask."""
+    user = user_of(request, scope=ApiToken.Scope.LABEL)
+    pair = access.pair_for(user, slug, body.pair)
+    return {"pair": pair.pk, "closed": pair.closed, "annotators": opening.ask_again(pair, by=user)}
 
 
 def _keep_away(shown: list[Flag], *, project: Project, reader: User) -> None:

@@ -136,6 +136,21 @@ def test_a_pair_that_nothing_flags_is_opened_and_decided(dora: User, bob: User, 
     assert Flag.objects.count() == 1
 
 
+def test_those_who_skipped_a_pair_are_asked_again(dora: User, bob: User, project: Project) -> None:
+    pair = PairFactory.create(project=project)
+    ClaimFactory.create(pair=pair, annotator=bob, state="skipped", skip_reason="not my field")
+    api, body = caller(dora, scope="label"), {"pair": pair.pk}
+    asked = api.post("/projects/stories/flags/ask-again", body)
+    assert asked.json() == {"pair": pair.pk, "closed": False, "annotators": ["bob"]}
+    found = problem_of(api.post("/projects/stories/flags/ask-again", body), 409)
+    assert found["type"] == "urn:tandem:problem:nobody-skipped"
+    problem_of(api.post("/projects/stories/flags/ask-again", {"pair": pair.pk + 1}), 404)
+    problem_of(caller(bob).post("/projects/stories/flags/ask-again", body), 403)
+    claim = next_claim(project, annotator=bob)
+    assert claim is not None
+    assert claim.pair == pair
+
+
 def test_a_bad_decision_is_refused_by_field(dora: User, bob: User, flag: Flag) -> None:
     api = caller(dora)
     assert fields_of(api.post("/projects/stories/flags", {"pair": 0, "choice": "left"})) == ["pair", "choice"]

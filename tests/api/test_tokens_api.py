@@ -27,6 +27,7 @@ ROUTES: list[tuple[str, str, object, str]] = [
     ("POST", "/projects/stories/claims", {}, "label"),
     ("POST", "/projects/stories/flags", {"pair": 1, "choice": "a"}, "label"),
     ("POST", "/projects/stories/flags/open", {"pair": 1, "reason": "odd"}, "label"),
+    ("POST", "/projects/stories/flags/ask-again", {"pair": 1}, "label"),
     ("POST", "/projects/stories/judge?wait=false", CALL, "label"),
     ("PATCH", "/projects/stories", {"overlap": 2}, "manage"),
     ("DELETE", "/projects/stories", None, "manage"),
