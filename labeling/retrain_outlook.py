@@ -32,7 +32,7 @@ class Measured:
 
 
 MEASURED = Measured("the embedded 135M judge", "PandaLM", 745, 500, (0.546, 0.50, 0.59), (0.764, 0.72, 0.81))
-"""Of GenRM, the one method measured so far on real labels."""
+"""Of GenRM, the method by which it learnt most."""
 
 
 @dataclass(frozen=True, slots=True)
