@@ -187,8 +187,8 @@ class SettingsForm(SeenForm):
         label="Method",
         choices=RETRAIN_METHODS,
         widget=forms.RadioSelect,
-        help_text="Of runs that start by themselves; whoever presses the button may choose another. The small judge that "
-        "comes with Tandem has learnt real labels by GenRM and Bradley–Terry; STaR needs a judge that reasons well.",
+        help_text="Of runs that start by themselves; whoever presses the button may choose another. The small judge "
+        "that comes with Tandem has learnt real labels by GenRM and Bradley–Terry; STaR needs one that reasons well.",
     )
     retrain_after = forms.IntegerField(
         label="After new labels",
