@@ -151,6 +151,14 @@ def test_those_who_skipped_a_pair_are_asked_again(dora: User, bob: User, project
     assert claim.pair == pair
 
 
+def test_asking_again_about_a_closed_pair_says_that_it_is_closed(dora: User, bob: User, project: Project) -> None:
+    pair = PairFactory.create(project=project, closed=True)
+    ClaimFactory.create(pair=pair, annotator=bob, state="skipped")
+    asked = caller(dora, scope="label").post("/projects/stories/flags/ask-again", {"pair": pair.pk}).json()
+    assert (asked["closed"], asked["annotators"]) == (True, ["bob"])
+    assert next_claim(project, annotator=bob) is None
+
+
 def test_a_bad_decision_is_refused_by_field(dora: User, bob: User, flag: Flag) -> None:
     api = caller(dora)
     assert fields_of(api.post("/projects/stories/flags", {"pair": 0, "choice": "left"})) == ["pair", "choice"]
