@@ -55,6 +55,7 @@ urlpatterns = [
     path("p/<slug:slug>/versions/thin-runs/", versions.thin, name="versions-thin-runs"),
     path("p/<slug:slug>/versions/<int:judge_id>/promote/", versions.promote, name="version-promote"),
     path("p/<slug:slug>/versions/<int:judge_id>/shadow/", versions.shadow, name="version-shadow"),
+    path("p/<slug:slug>/versions/<int:judge_id>/renew/", versions.renew, name="version-renew"),
     path("p/<slug:slug>/versions/<int:judge_id>/retire/", versions.retire, name="version-retire"),
     path("p/<slug:slug>/versions/<int:judge_id>/prune/", versions.prune, name="version-prune"),
     path("p/<slug:slug>/versions/<int:judge_id>/changes/", versions.changes, name="version-changes"),

@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from genrm_engine import types as engine
 from genrm_engine.evaluation import metrics
 from labeling.models import Deployment, Judgement, Pair, Project, TrainingRun
-from labeling.services import datasets, deployments, outside, trust
+from labeling.services import datasets, deployments, outside, renewal, trust
 from labeling.services.datasets import LabelledRow
 
 KEPT_SECONDS = 24 * 3600
@@ -55,6 +55,11 @@ class Version:
     @property
     def may_shadow(self) -> bool:
         return not self.pruned and self.deployment.state not in (Deployment.State.CHAMPION, Deployment.State.SHADOW)
+
+    @property
+    def may_renew(self) -> bool:
+        reads_text = self.deployment.judge.method != renewal.READS_NO_TEXT
+        return reads_text and not self.pruned and self.deployment.state != Deployment.State.SHADOW
 
     @property
     def may_retire(self) -> bool:

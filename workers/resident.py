@@ -27,21 +27,25 @@ PATIENCE = 0.75
 
 log = structlog.get_logger(__name__)
 
-_loaded: dict[int, Backend] = {}
-_connected: dict[int, Backend] = {}
+_loaded: dict[BackendSpec, Backend] = {}
+_connected: dict[BackendSpec, Backend] = {}
 
 
 def judge_backend(judge: JudgeVersion) -> Backend:
-    """The judge's backend, loaded if it is not the resident one, or connected. Raises EngineError."""
+    """The judge's backend, loaded if it is not the resident one, or connected. Raises EngineError.
+
+    Versions that are the same model share it: of a judge that was begun anew nothing is loaded twice.
+    """
+    spec = spec_of(judge)
     if judge.backend in REMOTE:
-        if judge.pk not in _connected:
-            _connected[judge.pk] = connect(spec_of(judge), timeout=PATIENCE * settings.ENV.judge_lease_seconds)
-        return _connected[judge.pk]
-    if judge.pk not in _loaded:
+        if spec not in _connected:
+            _connected[spec] = connect(spec, timeout=PATIENCE * settings.ENV.judge_lease_seconds)
+        return _connected[spec]
+    if spec not in _loaded:
         _close(_loaded)
         log.info("loading the judge", judge=judge.name)
-        _loaded[judge.pk] = load_backend(spec_of(judge))
-    return _loaded[judge.pk]
+        _loaded[spec] = load_backend(spec)
+    return _loaded[spec]
 
 
 def unload() -> None:
@@ -105,6 +109,6 @@ def weights_of(judge: JudgeVersion) -> Path:
     return Path(judge.weights) if by_name and not folder.exists() else folder
 
 
-def _close(backends: dict[int, Backend]) -> None:
+def _close(backends: dict[BackendSpec, Backend]) -> None:
     while backends:
         backends.popitem()[1].close()

@@ -4,14 +4,14 @@ from datetime import datetime
 from typing import Any
 
 from django.http import HttpRequest
-from ninja import Field, Router, Schema
+from ninja import Field, Router, Schema, Status
 
 from labeling import access, version_queries
 from labeling.api.auth import user_of
 from labeling.api.fields import Key, Reason, Sent
 from labeling.errors import CannotReign
 from labeling.models import ApiToken, Deployment, Member
-from labeling.services import datasets, deployments
+from labeling.services import datasets, deployments, renewal
 from labeling.version_queries import Overview, Version
 
 router = Router(tags=["judges"])
@@ -93,6 +93,13 @@ def promote_judge(request: HttpRequest, slug: str, judge_id: int, body: PromoteI
 def shadow_judge(request: HttpRequest, slug: str, judge_id: int) -> dict[str, Any]:
     """Let it judge beside the champion."""
     return _detail(deployments.shadow(_managed(request, slug, judge_id), by=user_of(request)))
+
+
+@router.post("/projects/{slug}/judges/{int:judge_id}/renew", response={201: JudgeDetail})
+def renew_judge(request: HttpRequest, slug: str, judge_id: int) -> Status[dict[str, Any]]:
+    """Begin it anew after a change of the guidelines: a version that has judged nothing, beside the champion."""
+    found = _managed(request, slug, judge_id)
+    return Status(201, _detail(renewal.renew(found, by=user_of(request))))
 
 
 @router.post("/projects/{slug}/judges/{int:judge_id}/retire", response=JudgeDetail)

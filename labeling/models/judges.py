@@ -18,6 +18,9 @@ class Method(models.TextChoices):
 class JudgeVersion(models.Model):
     """A judge of the installation. Immutable: the database refuses to update a row."""
 
+    MODEL = "backend", "base_model", "weights"
+    """What versions share that are one and the same model; of judges on servers also the address."""
+
     name = models.CharField(max_length=100, unique=True)
     method = models.CharField(max_length=30, help_text="how it was made: base, genrm, star-dpo, …")
     parent = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="children")
@@ -37,6 +40,14 @@ class JudgeVersion(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def renews(self) -> bool:
+        """Whether it is its parent once more, begun anew: the same model with the same weights."""
+        return self.parent is not None and self.same_model(self.parent)
+
+    def same_model(self, other: "JudgeVersion") -> bool:
+        return all(getattr(self, name) == getattr(other, name) for name in self.MODEL)
 
 
 class JudgeEndpoint(models.Model):

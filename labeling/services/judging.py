@@ -186,6 +186,16 @@ def settings_of(project: Project, method: str) -> engine.JudgeSettings:
     )
 
 
+READ_BY_JUDGES = frozenset({"guidelines", "criteria"})
+"""The settings of a project that enter what a judge reads."""
+
+
+def has_judged(project: Project) -> bool:
+    """Whether the project's champion has judged one of its pairs."""
+    champion = champion_of(project)
+    return champion is not None and Judgement.objects.filter(pair__project=project, judge=champion.judge_id).exists()
+
+
 def rubric_of(project: Project) -> str:
     """The project's guidelines and criteria, as the judge reads them."""
     criteria = "\n".join(f"- {one['name']}: {one['about']}".rstrip(": ") for one in project.criteria)

@@ -15,7 +15,7 @@ from genrm_engine.starter import EMBEDDED
 from genrm_engine.training.config import HEADS
 from labeling import version_queries
 from labeling.models import Deployment, JudgeVersion, Pair, TrainingRun
-from labeling.services import datasets, judge_report, outside, trust
+from labeling.services import datasets, judge_report, outside, renewal, trust
 from labeling.templatetags.tandem import percent, points
 
 EMBEDDED_BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -34,7 +34,8 @@ Lines = Iterator[str]
 def card_of(deployment: Deployment) -> str:
     """The card of a version as the project has measured it."""
     judge = deployment.judge
-    run = TrainingRun.objects.select_related("origin", "start").filter(candidate=judge).order_by("-pk").first()
+    made = TrainingRun.objects.select_related("origin", "start").filter(candidate=renewal.first_of(judge))
+    run = made.order_by("-pk").first()
     held = judge_report.held_out(deployment)
     by_part = [
         (name, part, version_queries.measure([row for row in held.rows if row.pair.part == part], held.judged))

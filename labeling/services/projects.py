@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 
 from labeling import run_files
 from labeling.errors import LabelingError
-from labeling.models import ImportBatch, Label, Member, Project, TrainingRun
+from labeling.models import Deployment, ImportBatch, Label, Member, Project, TrainingRun
 from labeling.services import audit, dataset_versions, deployments, storage
 
 
@@ -59,7 +59,7 @@ def delete_project(project: Project, *, by: User) -> None:
     folders = [dataset_versions.project_folder(project.pk), *(run_files.folder_of(run) for run in runs)]
     project.delete()
     for judge in trained:  # the newest first: an adapter needs the weights that it was made from
-        if not judge.deployments.exists():
+        if not Deployment.objects.filter(judge__in=storage.same_model(judge)).exists():
             with suppress(storage.CannotPrune):
                 storage.prune(judge, by=by)
     transaction.on_commit(partial(_remove, folders))

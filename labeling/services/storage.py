@@ -4,7 +4,8 @@ The row comes first, then the deletion: what a crash leaves of a folder is delet
 """
 
 import shutil
-from collections.abc import Collection, Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -57,12 +58,14 @@ def stored(judges: Collection[JudgeVersion]) -> list[Stored]:
 
 
 def prune(judge: JudgeVersion, *, by: User) -> PrunedWeights:
-    """Delete the version's weights for good. Raises CannotPrune with what still needs them.
+    """Delete the version's weights for good, also for those that share them by being it begun anew.
 
-    Asked again for a version that is pruned already it deletes what a crash has left.
+    Raises CannotPrune with what still needs them. Asked again for a version that is pruned already it deletes what a
+    crash has left.
     """
     with transaction.atomic():
-        list(Deployment.objects.select_for_update().filter(judge=judge))
+        same = same_model(judge)
+        list(Deployment.objects.select_for_update().filter(judge__in=same).order_by("pk"))
         kept = _needed([judge]).get(judge.pk)
         if kept:
             raise CannotPrune(f"The weights of {judge} stay: {kept}")
@@ -73,6 +76,8 @@ def prune(judge: JudgeVersion, *, by: User) -> PrunedWeights:
             raise CannotPrune(f"The weights of {judge} do not lie on this disk.")
         row, created = PrunedWeights.objects.get_or_create(judge=judge, defaults={"by": by, "bytes": size})
         if created:
+            others = JudgeVersion.objects.filter(pk__in=same, pruned__isnull=True)
+            PrunedWeights.objects.bulk_create(PrunedWeights(judge=each, by=by, bytes=0) for each in others)
             audit.record("judge.prune", judge, by=by, bytes=row.bytes)
         transaction.on_commit(partial(_remove, folder))
     return row
@@ -85,7 +90,7 @@ def finish_pruning() -> int:
     if not found:
         return 0
     used = _used_folders()
-    left = [folder for folder in found.values() if not any(_overlap(folder, other) for other in used.values())]
+    left = {folder for folder in found.values() if not any(_overlap(folder, other) for other in used.values())}
     return sum(_remove(folder) for folder in left)
 
 
@@ -106,7 +111,20 @@ def thin_runs(project: Project, *, by: User) -> int:
 
 
 def _needed(judges: Collection[JudgeVersion]) -> dict[int, str]:
-    """By version: why its weights stay."""
+    """By version: why its weights stay. What needs them for a version needs them for it begun anew, too."""
+    families = _families()
+    asked = set[int]().union(*(families[one.pk] for one in judges))
+    every = {one.pk: one for one in JudgeVersion.objects.filter(pk__in=asked)}
+    reasons = _reasons(every.values(), families)
+    for one in judges:
+        others = (pk for pk in sorted(families[one.pk]) if pk in reasons)
+        if one.pk not in reasons and (other := next(others, None)) is not None:
+            reasons[one.pk] = f"{every[other]} has the same ones, and {reasons[other]}"
+    return reasons
+
+
+def _reasons(judges: Collection[JudgeVersion], families: Mapping[int, Collection[int]]) -> dict[int, str]:
+    """By version: what needs itself. Those of its family are among the judges."""
     ids = [one.pk for one in judges]
     reasons: dict[int, str] = {}
 
@@ -126,8 +144,25 @@ def _needed(judges: Collection[JudgeVersion]) -> dict[int, str]:
     waiting = JudgeCall.objects.filter(judge__in=ids, state__in=[JudgeCall.State.WAITING, JudgeCall.State.RUNNING])
     say(waiting.values_list("judge", flat=True), "a call over the API waits for it.")
     say(_adapted(ids), "an adapter of another version needs them.")
-    say(_shared(judges), "another version uses the same folder.")
+    say(_shared(judges, families), "another version uses the same folder.")
     return reasons
+
+
+def same_model(judge: JudgeVersion) -> set[int]:
+    """The version and all that are the same one begun anew, before it and after, by number."""
+    return _families()[judge.pk]
+
+
+def _families() -> dict[int, set[int]]:
+    """By version what `same_model` says of it."""
+    first: dict[int, int] = {}
+    keys: dict[int, tuple[str, ...]] = {}
+    families: dict[int, set[int]] = defaultdict(set)
+    for pk, parent, *key in JudgeVersion.objects.order_by("pk").values_list("pk", "parent", *JudgeVersion.MODEL):
+        keys[pk] = tuple(key)
+        first[pk] = first[parent] if parent is not None and keys[parent] == keys[pk] else pk
+        families[first[pk]].add(pk)
+    return {pk: families[origin] for pk, origin in first.items()}
 
 
 def _embedded(judge: JudgeVersion) -> bool:
@@ -144,17 +179,18 @@ def _last_former_champions() -> set[int]:
 
 
 def _adapted(ids: Collection[int]) -> set[int | None]:
-    children = JudgeVersion.objects.filter(parent__in=ids, pruned__isnull=True)
-    folders = ((one.parent_id, _folder(one.weights)) for one in children)
+    children = JudgeVersion.objects.select_related("parent").filter(parent__in=ids, pruned__isnull=True)
+    folders = ((one.parent_id, _folder(one.weights)) for one in children if not one.renews)
     return {parent for parent, folder in folders if folder is not None and (folder / ADAPTER).is_file()}
 
 
-def _shared(judges: Collection[JudgeVersion]) -> set[int]:
+def _shared(judges: Collection[JudgeVersion], families: Mapping[int, Collection[int]]) -> set[int]:
     used = _used_folders()
     return {
         one.pk
         for one in judges
-        if (own := _folder(one.weights)) and any(_overlap(own, folder) for pk, folder in used.items() if pk != one.pk)
+        if (own := _folder(one.weights))
+        and any(_overlap(own, folder) for pk, folder in used.items() if pk not in families[one.pk])
     }
 
 

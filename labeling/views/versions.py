@@ -20,7 +20,7 @@ from labeling.errors import CannotReign, LabelingError
 from labeling.http import LabelerRequest, page
 from labeling.models import Deployment, Member, Project
 from labeling.services import changes as change_service
-from labeling.services import claims, deployments, model_card, outside, storage
+from labeling.services import claims, deployments, model_card, outside, renewal, storage
 from labeling.version_queries import MeasuredSet, Version
 
 TEMPLATE = "labeling/versions.html"
@@ -139,6 +139,13 @@ def shadow(request: LabelerRequest, slug: str, judge_id: int) -> HttpResponse:
     found = access.deployment_for(request.user, slug, judge_id, role=Member.Role.MANAGER)
     said = f"{found.judge} judges the hold-out and new pairs beside the champion now."
     return _done(request, found.project, partial(deployments.shadow, found, by=request.user), said)
+
+
+@page("POST")
+def renew(request: LabelerRequest, slug: str, judge_id: int) -> HttpResponse:
+    found = access.deployment_for(request.user, slug, judge_id, role=Member.Role.MANAGER)
+    said = f"{found.judge} begins anew: it judges the hold-out and new pairs beside the champion, by the present text."
+    return _done(request, found.project, partial(renewal.renew, found, by=request.user), said)
 
 
 @page("POST")

@@ -75,12 +75,12 @@ def test_roles(request: pytest.FixtureRequest, other: Deployment, who: str, look
     user = request.getfixturevalue(who)
     for path in ("", f"/{other.judge_id}"):
         assert get(user, path).status_code == look
-    for path in ("/roll-back", *(f"/{other.judge_id}/{what}" for what in ("promote", "shadow", "retire"))):
+    for path in ("/roll-back", *(f"/{other.judge_id}/{what}" for what in ("promote", "shadow", "renew", "retire"))):
         assert post(user, path).status_code == change
 
 
 def test_a_token_to_read_changes_nothing(alice: User, other: Deployment) -> None:
-    for path in ("/roll-back", *(f"/{other.judge_id}/{what}" for what in ("promote", "shadow", "retire"))):
+    for path in ("/roll-back", *(f"/{other.judge_id}/{what}" for what in ("promote", "shadow", "renew", "retire"))):
         body = {"because": "so"} if path.endswith("promote") else None
         assert post(alice, path, body, scope="label").status_code == 403
     other.refresh_from_db()
@@ -107,6 +107,17 @@ def test_promote_roll_back_shadow_and_retire(alice: User, champion: Deployment, 
     assert post(alice, f"{path}/retire").status_code == 409
     assert post(alice, f"/{champion.judge_id}/retire").status_code == 409
     assert post(alice, "/roll-back").json()["id"] == other.judge_id
+
+
+def test_renew(alice: User, champion: Deployment) -> None:
+    begun = post(alice, f"/{champion.judge_id}/renew")
+    assert begun.status_code == 201
+    found = begun.json()
+    assert (found["state"], found["parent"]) == ("shadow", champion.judge.name)
+    assert found["lineage"] == [f"{champion.judge.name}-renewed", champion.judge.name]
+    again = post(alice, f"/{champion.judge_id}/renew")
+    assert again.status_code == 409
+    assert "beside the champion already" in again.json()["detail"]
 
 
 def test_a_version_of_another_project_is_not_found(alice: User, champion: Deployment) -> None:

@@ -169,11 +169,11 @@ def test_a_judge_that_breaks_down_holds_up_nobody(
 
 
 def test_another_judge_takes_the_place_of_the_resident_one(db: None, home: Path) -> None:
-    first, second = JudgeVersionFactory.create_batch(2)
+    first, second = (JudgeVersionFactory.create(base_model=f"scripted:{name}") for name in ("longer", "first"))
     backend = resident.judge_backend(first)
     assert resident.judge_backend(first) is backend
     assert resident.judge_backend(second) is not backend
-    assert list(resident._loaded) == [second.pk]
+    assert list(resident._loaded) == [resident.spec_of(second)]
 
 
 def test_the_job_is_sent_again_while_something_waits(

@@ -91,6 +91,7 @@ ROUTES: list[tuple[str, str, Args, int, int, int]] = [
     ("versions-thin-runs", "post", slug, 403, 403, 302),
     ("version-promote", "post", version, 403, 403, 422),
     ("version-shadow", "post", version, 403, 403, 422),
+    ("version-renew", "post", version, 403, 403, 302),
     ("version-retire", "post", version, 403, 403, 422),
     ("version-prune", "post", version, 403, 403, 422),
     ("version-changes", "get", version, 403, 200, 200),

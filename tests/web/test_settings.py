@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from labeling.models import AuditEvent, Pair, Project
+from labeling.models import AuditEvent, Deployment, Pair, Project
 from labeling.services import claims
 from labeling.services.settings import change_settings
 from tests import factories
@@ -79,6 +79,24 @@ def test_saving_without_a_change_leaves_no_trace(as_alice: Client, project: Proj
     assert not AuditEvent.objects.exists()
     project.refresh_from_db()
     assert (project.criteria, project.gold_every) == (CRITERIA, 5)
+
+
+@pytest.mark.parametrize(("judged", "changed", "told"), [
+    (True, {"guidelines": "Shorter is better."}, True),
+    (True, {"criteria": "Warmth: which is kinder"}, True),
+    (True, {"overlap": 3}, False),
+    (False, {"guidelines": "Shorter is better."}, False),
+])  # fmt: skip
+def test_whoever_changes_what_the_judge_reads_is_told_how_it_judges_anew(
+    as_alice: Client, champion: Deployment, judged: bool, changed: dict[str, Any], told: bool
+) -> None:
+    project = champion.project
+    if judged:
+        factories.JudgementFactory.create(pair=factories.PairFactory.create(project=project), judge=champion.judge)
+    page = as_alice.post(URL, filled(project, **changed), follow=True).content.decode()
+    assert "Saved." in page
+    assert ("What the judge has said already stays as it is" in page) is told
+    assert ('<a href="/p/stories/versions/">Judge versions</a> it can judge anew' in page) is told
 
 
 def test_the_page_shows_what_is_stored(as_alice: Client, project: Project) -> None:

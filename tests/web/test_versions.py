@@ -45,7 +45,7 @@ def act(client: Client, deployment: Deployment, what: str, **data: object) -> An
     return client.post(f"{URL}{deployment.judge_id}/{what}/", data)
 
 
-ACTIONS = ["promote", "shadow", "retire", "prune"]
+ACTIONS = ["promote", "shadow", "renew", "retire", "prune"]
 
 
 @pytest.mark.parametrize(("who", "look", "change"), [("bob", 403, 403), ("dora", 200, 403), ("charlie", 404, 404)])
@@ -220,9 +220,9 @@ def test_weights_are_pruned_by_a_button_where_they_may(
     (folder / "model.safetensors").write_bytes(b"x" * 2048)
     page = words(as_alice.get(URL))
     assert "No: it reigns, here or elsewhere." in page
-    assert "another version uses the same folder" in page
+    assert f"No: {champion.judge.name} has the same ones, and it reigns, here or elsewhere." in page
     refused = act(as_alice, other, "prune")
-    assert (refused.status_code, "stay: another version" in words(refused)) == (422, True)
+    assert (refused.status_code, "has the same ones" in words(refused)) == (422, True)
     alone = factories.JudgeVersionFactory.create(weights="judges/alone")
     single = factories.DeploymentFactory.create(project=champion.project, judge=alone, state="rejected")
     folder.rename(home / "judges/alone")
@@ -305,3 +305,22 @@ def test_the_page_of_versions_takes_few_queries(
     with django_assert_max_num_queries(32):
         html = as_alice.get(URL).content.decode()
     assert html.count('class="panel leaf"') == number + 1
+
+
+def test_a_judge_begins_anew_by_button(as_alice: Client, as_dora: Client, champion: Deployment) -> None:
+    labelled(champion)
+    name = champion.judge.name
+    assert "Judge anew" in words(as_alice.get(URL))
+    assert "Judge anew" not in words(as_dora.get(URL))
+    done = act(as_alice, champion, "renew")
+    assert done.status_code == 302
+    page = words(as_alice.get(URL))
+    assert f"{name} begins anew: it judges the hold-out and new pairs beside the champion" in page
+    assert f"2 {name}-renewed shadow Begun anew on" in page
+    assert f", from {name}." in page
+    renewed = Deployment.objects.get(state="shadow")
+    assert f"/{renewed.judge_id}/renew/" not in as_alice.get(URL).content.decode()
+    again = act(as_alice, champion, "renew")
+    assert again.status_code == 422
+    assert "Nothing was changed." in words(again)
+    assert Deployment.objects.count() == 2
