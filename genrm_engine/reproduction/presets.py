@@ -2,7 +2,8 @@
 
 A row is one judge under one way of judging. Settings are chosen by accuracy on an inner split of the first fold's
 training part, written to ``choices.json``, and only then is a test fold read. Of later folds that validation part is
-tested on too: among few settings, but their figures are a little too kind for it.
+tested on too: among few settings, but their figures are a little too kind for it. Rows that begin with another row's
+judge take over what was chosen for their method; there is nothing to choose.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,8 +22,8 @@ STARTER = "embedded"
 class RowSpec:
     """One row of the table.
 
-    ``train`` names the training method (empty: the model as it is), ``start`` the model it starts from, ``method`` how
-    it judges. Rows of a STaR method have a part for each iteration.
+    ``train`` names the training method (empty: the model as it is), ``start`` the model it starts from or the row whose
+    judge it trains further, ``method`` how it judges. Rows of a STaR method have a part for each iteration.
     """
 
     name: str
@@ -48,6 +49,8 @@ ROWS: tuple[RowSpec, ...] = (
     RowSpec("star-sft", "STaR-SFT", start=STARTER, train="star-sft", method="cot"),
     RowSpec("rationalizer", "STaR-Rationalizer", start=STARTER, train="rationalizer", method="cot"),
     RowSpec("star-dpo", "STaR-DPO", start=STARTER, train="star-dpo", method="cot"),
+    RowSpec("genrm-writing", "GenRM that keeps writing, CoT", start=STARTER, train="genrm", method="cot"),
+    RowSpec("star-dpo-genrm", "STaR-DPO from that GenRM", start="genrm-writing", train="star-dpo", method="cot"),
 )
 
 
@@ -73,7 +76,7 @@ class Study:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """Studies, how rationales are sampled, and for each training method the ``grid`` of settings to choose among."""
+    """Studies, how rationales are sampled, and for each row with training the ``grid`` of settings to choose among."""
 
     name: str
     studies: tuple[Study, ...]
@@ -91,14 +94,17 @@ class Preset:
             sizes |= {"iterations": self.iterations, "samples_per_order": self.samples_per_order}
         return {"method": row.train, **sizes, **self.common, **chosen}
 
+    def row(self, name: str) -> RowSpec:
+        return next(row for row in self.rows if row.name == name)
+
 
 def _grid(rates: Sequence[float], epochs: Sequence[float] = (1.0,), **fixed: Any) -> tuple[Mapping[str, Any], ...]:
     return tuple({"learning_rate": rate, "epochs": count, **fixed} for count in epochs for rate in rates)
 
 
-def _genrm(*, balanced: bool) -> Mapping[str, Any]:
+def _genrm(*, balanced: bool, share: float = 0.0) -> Mapping[str, Any]:
     """All weights at the rate that moves a small judge; with and without length balance."""
-    fixed = {"lora": False, "learning_rate": 3e-5, "epochs": 2.0, "rationale_share": 0.0}
+    fixed = {"lora": False, "learning_rate": 3e-5, "epochs": 2.0, "rationale_share": share}
     return {**fixed, "balance_length": balanced}
 
 
@@ -106,6 +112,8 @@ MTBENCH, OASST, UKP = "mtbench_clean.jsonl.gz", "oasst_clean.jsonl.gz", "ukp_ben
 PANDALM = "pandalm_clean.jsonl.gz"
 ONE_DEBATE = f"{UKP}:tv-is-better-than-books"
 FAST = (3e-5, 6e-5, 1e-4)
+KEEPS_WRITING = 0.1
+"""The share of rationale rows beside verdict rows; without any, GenRM destroys the writing."""
 
 PRESETS: Mapping[str, Preset] = {
     "cpu-small": Preset(
@@ -131,6 +139,8 @@ PRESETS: Mapping[str, Preset] = {
             "star-sft": _grid((1e-4, 4e-4)),
             "rationalizer": _grid((1e-4, 4e-4)),
             "star-dpo": _grid((5e-5, 2e-4)),
+            "genrm-writing": (_genrm(balanced=False, share=KEEPS_WRITING),),
+            "star-dpo-genrm": _grid((5e-5,)),
         },
         common={"lora": True, "micro_batch_size": 4},  # of 8, right and wrong, the longest take 20 GB
     ),
@@ -157,6 +167,8 @@ PRESETS: Mapping[str, Preset] = {
             "star-sft": _grid((1e-5, 3e-5, 1e-4)),
             "rationalizer": _grid((1e-5, 3e-5, 1e-4)),
             "star-dpo": _grid((3e-6, 1e-5, 3e-5)),
+            "genrm-writing": _grid((3e-5,), (2.0,), rationale_share=KEEPS_WRITING),
+            "star-dpo-genrm": _grid((1e-5,)),
         },
         common={"batch_size": 16, "micro_batch_size": 16},
     ),

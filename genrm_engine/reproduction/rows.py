@@ -49,24 +49,26 @@ def read_set(place: Place, name: str) -> list[LabelledPair]:
     return found
 
 
-def run_row(place: Place, preset: Preset, study: Study, row: RowSpec, number: int, chosen: Mapping[str, Any]) -> Path:
-    """Compute the row on fold ``number`` unless its file is there; returns the file.
+def file_of(place: Place, study: Study, row: RowSpec, number: int) -> Path:
+    """Where the row's figures of a fold are written."""
+    return place.out / "rows" / f"{study.name}-{row.name}-{number}.json"
+
+
+def run_row(
+    place: Place, preset: Preset, study: Study, row: RowSpec, number: int, chosen: Mapping[str, Any], *, start: str
+) -> Path:
+    """Compute the row on fold ``number``, from the model in the folder ``start``; returns the file of its figures.
 
     The fold's number is the seed of its training, so that the pooled folds tell of chance in training as well. Out of
     distribution the last judge of the first fold is measured.
     """
-    file = place.out / "rows" / f"{study.name}-{row.name}-{number}.json"
-    if file.exists():
-        return file
-    train_rows, test_rows = fold(read_set(place, study.inside), number, folds=study.folds)
-    if row.sampled:
-        train_rows = some(train_rows, study.sampled_pairs, purpose="training")
-    work = place.work / study.name / f"{row.name}-{number}"
-    config = TrainConfig.from_json({**_config(place, preset, row, chosen), "seed": number}) if row.train else None
-    about: dict[str, Any] = {}
-    if config is not None:
-        about = _train(place, config, train_rows, work)
-    judges = _judges(row, config, work, place.models[row.start])
+    file = file_of(place, study, row, number)
+    _, test_rows = fold(read_set(place, study.inside), number, folds=study.folds)
+    work = _work(place, study, row, number)
+    about, judges = {}, {"": start}
+    if row.train:
+        about = train_row(place, preset, study, row, number, chosen, start=start)
+        judges = _judges(row, preset.iterations, work)
     parts = {}
     for part, model in judges.items():
         sets = {study.name: test_rows}
@@ -88,13 +90,29 @@ def run_row(place: Place, preset: Preset, study: Study, row: RowSpec, number: in
     return file
 
 
+def train_row(
+    place: Place, preset: Preset, study: Study, row: RowSpec, number: int, chosen: Mapping[str, Any], *, start: str
+) -> dict[str, Any]:
+    """Train the row's judge on a fold, in its work folder, unless that is done; returns what the row's file tells."""
+    train_rows, _ = fold(read_set(place, study.inside), number, folds=study.folds)
+    if row.sampled:
+        train_rows = some(train_rows, study.sampled_pairs, purpose="training")
+    config = TrainConfig.from_json({**_config(place, preset, row, chosen, start), "seed": number})
+    return _train(place, config, train_rows, _work(place, study, row, number))
+
+
+def judge_of(place: Place, study: Study, row: RowSpec, number: int) -> str:
+    """The folder of the judge that `train_row` makes."""
+    return str(_work(place, study, row, number) / "judge")
+
+
 def try_settings(
     place: Place, preset: Preset, study: Study, row: RowSpec, settings: Mapping[str, Any], name: str
 ) -> dict[str, Any]:
     """Train with ``settings`` on the inner training part of the first fold, measure on its validation part."""
     train_rows, _ = fold(read_set(place, study.inside), 0, folds=study.folds)
     train_rows, valid_rows = inner(train_rows)
-    row_config = _config(place, preset, row, settings)
+    row_config = _config(place, preset, row, settings, place.models[row.start])
     if row.sampled and study.sampled_pairs is not None:
         train_rows = some(train_rows, study.sampled_pairs // preset.iterations, purpose="training")
     if row.train in STAR:
@@ -107,8 +125,12 @@ def try_settings(
     return {"settings": dict(settings), **{key: figures[key] for key in kept}, "seconds": about["seconds"]}
 
 
-def _config(place: Place, preset: Preset, row: RowSpec, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    where = {"model": place.models[row.start], "device": place.device, "threads": place.threads}
+def _work(place: Place, study: Study, row: RowSpec, number: int) -> Path:
+    return place.work / study.name / f"{row.name}-{number}"
+
+
+def _config(place: Place, preset: Preset, row: RowSpec, chosen: Mapping[str, Any], start: str) -> dict[str, Any]:
+    where = {"model": start, "device": place.device, "threads": place.threads}
     return {**preset.config(row, chosen), **where}
 
 
@@ -129,13 +151,10 @@ def _train(place: Place, config: TrainConfig, rows: Sequence[LabelledPair], work
     }
 
 
-def _judges(row: RowSpec, config: TrainConfig | None, work: Path, start: str) -> dict[str, str]:
-    """The judges to measure, by the name of their part: one, or one for each iteration."""
-    if config is None:
-        return {"": start}
+def _judges(row: RowSpec, last: int, work: Path) -> dict[str, str]:
+    """The trained judges to measure, by the name of their part: one, or one for each of ``last`` iterations."""
     if row.train not in STAR:
         return {"": str(work / "judge")}
-    last = config.iterations
     found = {str(number): str(work / "iterations" / str(number - 1)) for number in range(1, last)}
     return {**found, str(last): str(work / "judge")}
 

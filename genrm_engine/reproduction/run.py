@@ -7,7 +7,7 @@ from typing import Any
 from genrm_engine.errors import EngineError
 from genrm_engine.files import write_json
 from genrm_engine.reproduction.presets import Preset, RowSpec, Study
-from genrm_engine.reproduction.rows import Place, read_set, run_row, try_settings
+from genrm_engine.reproduction.rows import Place, file_of, judge_of, read_set, run_row, train_row, try_settings
 from genrm_engine.reproduction.table import Result, read_results, summary, write_tables
 from genrm_engine.weights import file_sha256
 
@@ -26,7 +26,9 @@ def reproduce(place: Place, preset: Preset, *, only: Sequence[str] = ()) -> dict
         for row in wanted:
             chosen = choose(place, preset, study, row) if row.train else {}
             for number in range(study.sampled_folds if row.sampled else study.folds):
-                run_row(place, preset, study, row, number, chosen)
+                if not file_of(place, study, row, number).exists():
+                    start = start_of(place, preset, study, row, number)
+                    run_row(place, preset, study, row, number, chosen, start=start)
                 tables(place, preset)
     return tables(place, preset)
 
@@ -43,24 +45,38 @@ def tables(place: Place, preset: Preset) -> dict[str, Any]:
     return summary(preset, results)
 
 
-def choose(place: Place, preset: Preset, study: Study, row: RowSpec) -> Mapping[str, Any]:
-    """The settings of the method's grid with the best accuracy on the inner split (ties: the smaller NLL).
+def start_of(place: Place, preset: Preset, study: Study, row: RowSpec, number: int) -> str:
+    """The folder of the model that the row starts from on a fold; another row's judge is trained unless it is there."""
+    if row.start in place.models:
+        return place.models[row.start]
+    first = preset.row(row.start)
+    chosen, start = choose(place, preset, study, first), start_of(place, preset, study, first, number)
+    train_row(place, preset, study, first, number, chosen, start=start)
+    return judge_of(place, study, first, number)
 
-    Kept in ``choices.json``, each candidate as soon as it is measured. Raises EngineError where a test fold of the
-    row has been judged already but the choice is not written down.
+
+def choose(place: Place, preset: Preset, study: Study, row: RowSpec) -> Mapping[str, Any]:
+    """The settings of the row's grid with the best accuracy on the inner split (ties: the smaller NLL).
+
+    Of one candidate nothing is tried. Kept in ``choices.json``, each candidate as soon as it is measured. Raises
+    EngineError where a test fold of the row has been judged already but the choice is not written down.
     """
     known = _choices(place)
-    mine = known.setdefault(study.name, {}).setdefault(row.train, {"candidates": [], "chosen": None})
+    mine = known.setdefault(study.name, {}).setdefault(row.name, {"candidates": [], "chosen": None})
     if mine["chosen"] is not None:
         return dict(mine["chosen"])
     if any((place.out / "rows").glob(f"{study.name}-{row.name}-*.json")):
         raise EngineError(f"{place.out}: {row.name} was tested before its settings were chosen")
     place.out.mkdir(parents=True, exist_ok=True)
-    grid = preset.grid[row.train]
+    grid = preset.grid[row.name]
+    if len(grid) == 1:
+        mine["chosen"] = dict(grid[0])
+        write_json(place.out / CHOICES, known)
+        return dict(grid[0])
     tried = [candidate["settings"] for candidate in mine["candidates"]]
     for number, settings in enumerate(grid):
         if dict(settings) not in tried:
-            name = f"{row.train}-{number}"
+            name = f"{row.name}-{number}"
             mine["candidates"].append(try_settings(place, preset, study, row, settings, name))
             write_json(place.out / CHOICES, known)
     best = min(mine["candidates"], key=lambda candidate: (-candidate["accuracy"], candidate["nll"]))

@@ -58,7 +58,7 @@ def test_every_setting_of_a_preset_is_a_valid_configuration(name: str) -> None:
     chosen = preset(name)
     for row in chosen.rows:
         if row.train:
-            for settings in chosen.grid[row.train]:
+            for settings in chosen.grid[row.name]:
                 TrainConfig.from_json({**chosen.config(row, settings), "model": "m"})
 
 
@@ -79,16 +79,19 @@ def test_a_difference_is_paired_and_knows_its_sign() -> None:
 TINY = Study("inside", "inside.jsonl", {"outside": "outside.jsonl:g1"}, folds=2, sampled_folds=1, outside_pairs=2)
 
 
+QUICK = {"learning_rate": 1e-3, "epochs": 1.0}
+
+
 def tiny_preset() -> Preset:
-    quick = {"learning_rate": 1e-3, "epochs": 1.0}
-    methods = ("bradley-terry", "pairrm", "genrm", "star-sft", "rationalizer", "star-dpo")
+    rows = ("bradley-terry", "pairrm", "genrm", "star-sft", "rationalizer", "star-dpo")
+    grid: dict[str, Any] = {row: (QUICK, {**QUICK, "learning_rate": 1e-2}) for row in rows}
     return Preset(
         name="tiny",
         studies=(TINY,),
         samples_per_order=2,
         max_rationale_tokens=6,
         iterations=2,
-        grid={method: (quick, {**quick, "learning_rate": 1e-2}) for method in methods},
+        grid=grid | {"genrm-writing": ({**QUICK, "rationale_share": 0.5},), "star-dpo-genrm": (QUICK,)},
         common={"rationale_share": 0.0, "checkpoints": 1},
     )
 
@@ -136,8 +139,18 @@ def test_all_rows_run_once_and_the_table_names_every_judge(tiny_model: Path, tmp
     yields = [step["yields"] for step in row["training"]["metrics"]["iterations"]]
     assert len(yields) == 2
     assert all({"right", "wrong", "unparsed"} <= set(one) for one in yields)
+    further = json.loads((place.out / "rows" / "inside-star-dpo-genrm-0.json").read_text())
+    assert further["start"] == "genrm-writing"
+    start = json.loads((place.work / "inside" / "star-dpo-genrm-0" / "judge" / "run.json").read_text())["config"][
+        "model"
+    ]
+    assert start == str(place.work / "inside" / "genrm-writing-0" / "judge")
+    assert results["choices"]["inside"]["genrm-writing"] == {
+        "candidates": [],
+        "chosen": {**QUICK, "rationale_share": 0.5},
+    }
     table = (place.out / "table.md").read_text()
-    for title in ("longer wins", "Bradley-Terry", "STaR-DPO, iteration 2"):
+    for title in ("longer wins", "Bradley-Terry", "STaR-DPO, iteration 2", "STaR-DPO from that GenRM, iteration 2"):
         assert f"| {title} |" in table
     assert (place.out / "inside-iterations.svg").read_text().lstrip().startswith("<?xml")
     assert "[good]" not in "".join(path.read_text() for path in place.out.rglob("*.json")), "no texts in results"
