@@ -49,6 +49,15 @@ class Env(BaseSettings):
     judge_threads: int = Field(
         default=0, ge=0, description="CPU threads of the judge; 0 leaves one core to the web server"
     )
+    prompt_tokens: int = Field(
+        default=1536, ge=256, description="tokens of a prompt for a judge that runs here; longer texts are shortened"
+    )
+    server_prompt_tokens: int = Field(
+        default=6144, ge=256, description="the same for a judge on a server, counted as three bytes a token"
+    )
+    training_tokens: int = Field(
+        default=1024, ge=256, description="pairs whose prompt is longer than so many tokens train no judge"
+    )
     train_threads: int = Field(
         default=0, ge=0, description="CPU threads of a training run; 0 uses every core (`make run`: at low priority)"
     )

@@ -38,9 +38,17 @@ def tokens_of(folder: Path) -> int:
 
 def versions_of(judge: Path) -> dict[str, str]:
     """The packages that a judge was trained with, as its ``run.json`` names them; empty where there is none."""
-    file = judge / "run.json"
-    if not file.is_file():
-        return {}
-    about: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    about = _about(judge)
     versions = {**about.get("versions", {}), "python": about.get("python")}
     return {name: str(version) for name, version in versions.items() if version}
+
+
+def left_out_of(judge: Path) -> int:
+    """How many labelled pairs were too long for the judge to be trained on."""
+    return int(_about(judge).get("metrics", {}).get("pairs_left_out") or 0)
+
+
+def _about(judge: Path) -> dict[str, Any]:
+    file = judge / "run.json"
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return found

@@ -28,7 +28,7 @@ from labeling.models import JudgeVersion, Pair, TrainingRun
 from labeling.queries import DEVICES
 from labeling.run_files import SNAPSHOT, drop_checkpoints, folder_of
 from labeling.services import datasets, deployments, judging, training
-from workers.accounts import Clock, tokens_of, versions_of
+from workers.accounts import Clock, left_out_of, tokens_of, versions_of
 from workers.engine_process import Ended, ProgressLine, run_engine
 from workers.resident import spec_of, weights_of
 from workers.run_lease import kept
@@ -36,6 +36,8 @@ from workers.run_progress import fields, logged
 
 KEY_VARIABLE = "TANDEM_JUDGE_KEY"
 PARTS = ("sampling", "training")
+TOKENS_BEFORE = 1536
+"""Of a prompt, in a run that began before this was a setting."""
 """What the engine's training tells as phases, each one of the row's."""
 SHARES = {"snapshot": (0.0, 0.01), "training": (0.01, 0.75), "champion": (0.75, 0.87), "candidate": (0.87, 0.99)}
 
@@ -185,9 +187,16 @@ def _register(run: TrainingRun, folder: Path) -> JudgeVersion:
             prompt_version=PROMPT_VERSION,
             prompt_hash=prompt_hash(),
         )
-        written = logged(run, f"Weights written as {judge.name}")
+        written = logged(run, f"Weights written as {judge.name}", *_too_long(run, target))
         training.report(run, candidate=judge, versions=made, log=written)
     return judge
+
+
+def _too_long(run: TrainingRun, judge: Path) -> list[str]:
+    """What the run's log says of labelled pairs that were too long to train on, if there were any."""
+    count, limit = left_out_of(judge), run.config.get("max_tokens")
+    said = f"Pairs that trained nothing because they are longer than {limit} tokens (TANDEM_TRAINING_TOKENS): {count}"
+    return [said] if count else []
 
 
 def _evaluate(run: TrainingRun, folder: Path, judge: JudgeVersion, who: str) -> list[EngineJudgement]:
@@ -196,6 +205,7 @@ def _evaluate(run: TrainingRun, folder: Path, judge: JudgeVersion, who: str) -> 
     where, secrets = _model(judge)
     arguments = ["evaluate", *where, "--data", str(folder / "holdout.jsonl")]
     arguments += ["--method", measured[who], "--samples", str(measured["samples"])]
+    arguments += ["--max-prompt-tokens", str(measured["prompt_tokens"][who])]
     arguments += ["--device", settings.ENV.device, "--plain"]
     (folder / "rubric.txt").write_text(str(run.config.get("rubric", "")), encoding="utf-8")
     arguments += ["--rubric", str(folder / "rubric.txt")]
@@ -213,17 +223,20 @@ def _evaluate(run: TrainingRun, folder: Path, judge: JudgeVersion, who: str) -> 
 
 
 def _measured(run: TrainingRun, folder: Path) -> dict[str, Any]:
-    """By which methods the two are measured and with how many samples: frozen, so that a run taken over goes on."""
+    """How the two are measured: frozen, so that a run taken over goes on."""
     file = folder / "measured.json"
     if not file.exists():
         method = training.COUNTS[run.method]
         champion = deployments.counts_of(run.project, run.start) or method
         samples = max(1, run.project.samples_per_order)
+        backends = {"champion": run.start.backend, "candidate": run.origin.backend}
+        tokens = {who: judging.prompt_tokens(backend) for who, backend in backends.items()}
         part = file.with_suffix(".writing")
-        part.write_text(json.dumps({"champion": champion, "candidate": method, "samples": samples}))
+        frozen = {"champion": champion, "candidate": method, "samples": samples, "prompt_tokens": tokens}
+        part.write_text(json.dumps(frozen))
         part.replace(file)
     found: dict[str, Any] = json.loads(file.read_text())
-    return found
+    return {"prompt_tokens": dict.fromkeys(("champion", "candidate"), TOKENS_BEFORE), **found}
 
 
 def _model(judge: JudgeVersion) -> tuple[list[str], dict[str, str]]:

@@ -97,7 +97,7 @@ def _judged(trial: JudgeTrial, pairs: Sequence[Pair], method: Method, backend: B
     found = judge(
         [judging.to_engine(pair) for pair in pairs],
         backend=backend,
-        settings=judging.settings_of(trial.project, method),
+        settings=judging.settings_of(trial.project, method, backend=trial.backend),
     )
     read, written = (after - start for after, start in zip(_counted(backend), before, strict=True))
     rows = [_row(one) for one in found]
@@ -123,6 +123,7 @@ def _row(judgement: engine.Judgement) -> trials.Row:
         **row,
         "pair": int(judgement.pair_id),
         "read": judgement.prompt_tokens,
+        "shortened": judgement.shortened,
         "seconds": round(judgement.seconds, 3),
         "rationale": storable(_rationale_of(judgement))[:LONGEST_RATIONALE],
     }

@@ -177,13 +177,19 @@ def to_engine(pair: Pair) -> engine.Pair:
     )
 
 
-def settings_of(project: Project, method: str) -> engine.JudgeSettings:
-    """How this project wants its pairs judged."""
+def settings_of(project: Project, method: str, *, backend: str) -> engine.JudgeSettings:
+    """How this project wants its pairs judged by a judge of that backend."""
     return engine.JudgeSettings(
         method=engine.as_method(method),
         samples_per_order=max(1, project.samples_per_order),
         rubric=rubric_of(project),
+        max_prompt_tokens=prompt_tokens(backend),
     )
+
+
+def prompt_tokens(backend: str) -> int:
+    """Most tokens of a prompt; of a longer one conversation and responses are shortened, never the guidelines."""
+    return settings.ENV.server_prompt_tokens if backend in REMOTE else settings.ENV.prompt_tokens
 
 
 READ_BY_JUDGES = frozenset({"guidelines", "criteria"})

@@ -381,6 +381,7 @@ def _config(project: Project, method: str, weights: str, pairs: int) -> dict[str
         model=weights,
         device=settings.ENV.device,
         threads=settings.ENV.train_threads or None,
+        max_tokens=settings.ENV.training_tokens,
         rubric=judging.rubric_of(project),
         soft_labels=project.retrain_labels == Project.RetrainLabels.SOFT,
         replay_share=project.replay_share,

@@ -46,7 +46,7 @@ def test_a_renewed_judge_judges_the_hold_out_again_and_once_promoted_every_pair(
     assert renewed.judge.name == f"{champion.judge.name}-renewed"
     asked = JudgingRequest.objects.filter(judge=renewed.judge)
     assert [request.pair for request in asked] == [held_out]
-    assert "Shorter is better." in judging.settings_of(asked.get().pair.project, "score").rubric
+    assert "Shorter is better." in judging.rubric_of(asked.get().pair.project)
     event = AuditEvent.objects.get(action="judge.renew")
     assert (event.actor, event.detail) == (alice, {"judge": champion.judge.name})
 

@@ -56,6 +56,11 @@ def test_an_installation_can_choose_the_rate_for_a_large_judge(ready: Project, s
     assert requested(ready).config["learning_rate"] == 1e-6
 
 
+def test_an_installation_says_how_long_a_pair_may_be_that_trains(ready: Project, settings: Settings) -> None:
+    settings.ENV = settings.ENV.model_copy(update={"training_tokens": 4096})
+    assert requested(ready).config["max_tokens"] == 4096
+
+
 @pytest.mark.parametrize(("pairs", "epochs"), [(40, 3.0), (400, 2.0), (5000, 1.5)])
 def test_few_labels_are_gone_over_more_often(pairs: int, epochs: float) -> None:
     assert training._epochs(pairs) == epochs

@@ -159,7 +159,8 @@ def test_outside_pairs_are_judged_under_their_own_project_s_guidelines(
     labelled(other, 1)
     choose(champion.project, other, by=alice)
     [request] = judging.lease_chunk()
-    assert judging.settings_of(request.pair.project, request.method).rubric == "Prefer the better argument."
+    found = judging.settings_of(request.pair.project, request.method, backend=request.judge.backend)
+    assert found.rubric == "Prefer the better argument."
 
 
 def test_outside_pairs_are_not_sent_to_a_judge_on_a_server(project: Project, other: Project, alice: User) -> None:
@@ -231,7 +232,8 @@ def test_figures_outside_are_those_of_the_versions_that_judged_there(champion: D
 def test_the_card_holds_every_figure_and_nobody_s_words(champion: Deployment, alice: User, other: Project) -> None:
     project = champion.project
     Project.objects.filter(pk=project.pk).update(name='Tales: "old" | new')
-    made = version(project, "rejected", parent=champion.judge, method="genrm", name="genrm-5", prompt_hash="f" * 64)
+    about = {"method": "genrm", "name": "genrm-5", "weights": "judges/genrm-5", "prompt_hash": "f" * 64}
+    made = version(project, "rejected", parent=champion.judge, **about)
     run = TrainingRun.objects.create(
         project=project, trigger="api", method="genrm", start=champion.judge, origin=champion.judge,
         candidate=made.judge, state="rejected", snapshot_sha256="abc123", training_pairs=321, replay_pairs=54,

@@ -36,6 +36,7 @@ class Engine:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.commands: list[str] = []
+        self.limits: list[str] = []
         self.code = 0
         self.rationales: tuple[Rationale, ...] = ()
         self.champion_refuses = ""
@@ -51,6 +52,7 @@ class Engine:
             if not self.code:
                 write_judge(out / "judge", "these labels")
         else:
+            self.limits.append(arguments[arguments.index("--max-prompt-tokens") + 1])
             for row in Path(arguments[arguments.index("--data") + 1]).read_text().splitlines():
                 judgement = make_judgement(json.loads(row)["id"], 0.9)
                 if judgement.pair_id == self.champion_refuses and out.name == "champion":
@@ -141,6 +143,41 @@ def test_a_pair_that_the_champion_cannot_judge_decides_nothing(taken: TrainingRu
     assert taken.state in (State.PROMOTED, State.REJECTED), taken.error
     assert taken.gate["n"] == 19
     assert "cannot judge 1 of the hold-out pairs, which decide nothing then: a filter" in str(taken.log)
+
+
+def test_pairs_that_were_too_long_to_train_are_told(taken: TrainingRun, engine: Engine, home: Path) -> None:
+    judge = moved(taken, home)
+    about = json.loads((judge / "run.json").read_text())
+    (judge / "run.json").write_text(json.dumps(about | {"metrics": {"pairs_left_out": 7}}))
+    write_manifest(judge)
+    runs.execute(taken)
+    taken.refresh_from_db()
+    assert "because they are longer than 1024 tokens (TANDEM_TRAINING_TOKENS): 7" in str(taken.log)
+
+
+def test_both_judges_read_as_much_as_they_do_at_work_until_the_run_ends(
+    taken: TrainingRun, engine: Engine, home: Path, settings: Any
+) -> None:
+    moved(taken, home)
+    settings.ENV = settings.ENV.model_copy(update={"prompt_tokens": 700})
+
+    def changed() -> None:
+        settings.ENV = settings.ENV.model_copy(update={"prompt_tokens": 900})
+
+    engine.meanwhile = changed
+    runs.execute(taken)
+    assert engine.limits == ["700", "700"]
+
+
+def test_a_run_from_before_that_was_a_setting_goes_on_as_it_began(
+    taken: TrainingRun, engine: Engine, home: Path, settings: Any
+) -> None:
+    moved(taken, home)
+    settings.ENV = settings.ENV.model_copy(update={"prompt_tokens": 700})
+    before = {"champion": "score", "candidate": "score", "samples": 2}
+    (folder_of(taken) / "measured.json").write_text(json.dumps(before))
+    runs.execute(taken)
+    assert engine.limits == ["1536", "1536"]
 
 
 @pytest.mark.parametrize(("code", "state"), [(0, State.REJECTED), (2, State.FAILED), (EXIT_CANCELLED, State.CANCELLED)])

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.test import Client
 
 pytest.importorskip("httpx2", reason="comes with the engine's libraries")
 
@@ -22,7 +23,7 @@ from labeling.queries import DEVICES
 from labeling.services import deployments, judging, trials
 from tests.engine.fake_server import FakeServer, Reply, serving
 from tests.engine.test_openai_backend import said, token
-from tests.factories import JudgeVersionFactory, PairFactory
+from tests.factories import JudgeVersionFactory, LabelFactory, PairFactory
 from workers import resident, trainable
 from workers.tasks.judging import judge_waiting
 from workers.tasks.trials import try_judge
@@ -95,6 +96,20 @@ def test_a_judge_on_a_server_is_tried_by_both_methods_in_both_orders(
     sent = len(server.asked)
     assert tried(trial).state == "passed"
     assert len(server.asked) == sent
+
+
+def test_what_a_server_is_sent_keeps_to_its_own_limit(
+    project: Project, alice: User, server: FakeServer, home: Path, settings: Any, as_alice: Client
+) -> None:
+    settings.ENV = settings.ENV.model_copy(update={"prompt_tokens": 300, "server_prompt_tokens": 2_000})
+    LabelFactory.create(pair=PairFactory.create(project=project, response_a="a " * 5_000))
+    trial = tried(on_server(project, alice, server))
+    assert trial.state == "passed", trial.error
+    assert sorted(row["shortened"] for row in trial.said) == [False] * 4 + [True] * 2
+    sent = [len(asked.body["messages"][0]["content"].encode()) for asked in server.asked]
+    assert 5_000 < max(sent) <= 3 * 2_000
+    page = as_alice.get(f"/trials/{trial.pk}/").content.decode()
+    assert page.count("texts shortened") == 2
 
 
 def test_a_reason_that_no_database_takes_is_kept_without_its_odd_characters(

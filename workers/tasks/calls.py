@@ -51,7 +51,7 @@ def _answer(call: JudgeCall) -> None:
                 judged = judge(
                     pairs,
                     backend=resident.judge_backend(call.judge),
-                    settings=judging.settings_of(call.project, call.method),
+                    settings=judging.settings_of(call.project, call.method, backend=call.judge.backend),
                 )
             if not judge_calls.answer(call, judged):
                 return

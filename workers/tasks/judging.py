@@ -91,7 +91,7 @@ def _judge_chunk(requests: list[JudgingRequest], broken: list[Exception]) -> int
         judged = judge(
             [judging.to_engine(request.pair) for request in requests],
             backend=resident.judge_backend(first.judge),
-            settings=judging.settings_of(first.pair.project, first.method),
+            settings=judging.settings_of(first.pair.project, first.method, backend=first.judge.backend),
         )
         judging.store(requests, judged)
     except EngineError as error:
