@@ -32,12 +32,11 @@ from workers.accounts import Clock, left_out_of, tokens_of, versions_of
 from workers.engine_process import Ended, ProgressLine, run_engine
 from workers.resident import spec_of, weights_of
 from workers.run_lease import kept
+from workers.run_measuring import measured_by
 from workers.run_progress import fields, logged
 
 KEY_VARIABLE = "TANDEM_JUDGE_KEY"
 PARTS = ("sampling", "training")
-TOKENS_BEFORE = 1536
-"""Of a prompt, in a run that began before this was a setting."""
 """What the engine's training tells as phases, each one of the row's."""
 SHARES = {"snapshot": (0.0, 0.01), "training": (0.01, 0.75), "champion": (0.75, 0.87), "candidate": (0.87, 0.99)}
 
@@ -201,7 +200,7 @@ def _too_long(run: TrainingRun, judge: Path) -> list[str]:
 
 def _evaluate(run: TrainingRun, folder: Path, judge: JudgeVersion, who: str) -> list[EngineJudgement]:
     """Judge the hold-out with one of the two: the candidate as it would count, the champion as it counts."""
-    measured, out = _measured(run, folder), folder / who
+    measured, out = measured_by(run, folder), folder / who
     where, secrets = _model(judge)
     arguments = ["evaluate", *where, "--data", str(folder / "holdout.jsonl")]
     arguments += ["--method", measured[who], "--samples", str(measured["samples"])]
@@ -220,23 +219,6 @@ def _evaluate(run: TrainingRun, folder: Path, judge: JudgeVersion, who: str) -> 
         if Pair.objects.filter(pk=row.pair_id, project=run.project).exists():
             judging.store_judgement(int(row.pair_id), judge, row)
     return judged
-
-
-def _measured(run: TrainingRun, folder: Path) -> dict[str, Any]:
-    """How the two are measured: frozen, so that a run taken over goes on."""
-    file = folder / "measured.json"
-    if not file.exists():
-        method = training.COUNTS[run.method]
-        champion = deployments.counts_of(run.project, run.start) or method
-        samples = max(1, run.project.samples_per_order)
-        backends = {"champion": run.start.backend, "candidate": run.origin.backend}
-        tokens = {who: judging.prompt_tokens(backend) for who, backend in backends.items()}
-        part = file.with_suffix(".writing")
-        frozen = {"champion": champion, "candidate": method, "samples": samples, "prompt_tokens": tokens}
-        part.write_text(json.dumps(frozen))
-        part.replace(file)
-    found: dict[str, Any] = json.loads(file.read_text())
-    return {"prompt_tokens": dict.fromkeys(("champion", "candidate"), TOKENS_BEFORE), **found}
 
 
 def _model(judge: JudgeVersion) -> tuple[list[str], dict[str, str]]:

@@ -19,7 +19,7 @@ from genrm_engine.types import BackendSpec
 from labeling.models import JudgeTrial, Pair
 from labeling.models.judges import Method
 from labeling.queries import DEVICES
-from labeling.services import judging, trials
+from labeling.services import judge_reading, judging, trials
 from labeling.services.texts import storable
 from workers import lease, resident, trainable
 
@@ -95,9 +95,9 @@ def _judged(trial: JudgeTrial, pairs: Sequence[Pair], method: Method, backend: B
     """The pairs in one chunk, as they would be judged; tokens as the server counts them, where it does."""
     before = _counted(backend)
     found = judge(
-        [judging.to_engine(pair) for pair in pairs],
+        [judge_reading.to_engine(pair) for pair in pairs],
         backend=backend,
-        settings=judging.settings_of(trial.project, method, backend=trial.backend),
+        settings=judge_reading.settings_of(trial.project, method, backend=trial.backend),
     )
     read, written = (after - start for after, start in zip(_counted(backend), before, strict=True))
     rows = [_row(one) for one in found]

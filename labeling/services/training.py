@@ -18,7 +18,7 @@ from labeling.errors import CannotRetrain, RunNotActive
 from labeling.models import Deployment, JudgeVersion, Pair, Project, TrainedPair, TrainingRun
 from labeling.models.judges import Method
 from labeling.run_files import drop_checkpoints
-from labeling.services import audit, datasets, deployments, judging
+from labeling.services import audit, datasets, deployments, judge_reading, judging
 from labeling.services.texts import storable
 
 LEAST_TRAINING = 40
@@ -382,7 +382,7 @@ def _config(project: Project, method: str, weights: str, pairs: int) -> dict[str
         device=settings.ENV.device,
         threads=settings.ENV.train_threads or None,
         max_tokens=settings.ENV.training_tokens,
-        rubric=judging.rubric_of(project),
+        rubric=judge_reading.rubric_of(project),
         soft_labels=project.retrain_labels == Project.RetrainLabels.SOFT,
         replay_share=project.replay_share,
     )

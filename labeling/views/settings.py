@@ -13,7 +13,7 @@ from labeling import access
 from labeling.errors import SettingsMoved
 from labeling.http import LabelerRequest, page
 from labeling.models import Member, Project
-from labeling.services import judging
+from labeling.services import judge_reading, judging
 from labeling.services.settings import change_settings
 from labeling.settings_forms import SettingsForm
 
@@ -37,7 +37,7 @@ def _said(project: Project, changed: Collection[str]) -> str:
     """What was saved, and what it does not change: a judge's word stays as it was by the former text."""
     if not changed:
         return "Nothing was changed."
-    if not judging.READ_BY_JUDGES & set(changed) or not judging.has_judged(project):
+    if not judge_reading.READ_BY_JUDGES & set(changed) or not judging.has_judged(project):
         return "Saved."
     return format_html(
         'Saved. What the judge has said already stays as it is; on <a href="{}">Judge versions</a> it can judge anew, '

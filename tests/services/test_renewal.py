@@ -18,7 +18,7 @@ from labeling.models import (
     TrainedPair,
     TrainingRun,
 )
-from labeling.services import datasets, deployments, judging, model_card, projects, renewal, storage
+from labeling.services import datasets, deployments, judge_reading, judging, model_card, projects, renewal, storage
 from labeling.services.settings import change_settings
 from tests.factories import JudgementFactory, JudgeVersionFactory, LabelFactory, PairFactory, ProjectFactory
 from tests.services.test_storage import with_weights
@@ -46,7 +46,7 @@ def test_a_renewed_judge_judges_the_hold_out_again_and_once_promoted_every_pair(
     assert renewed.judge.name == f"{champion.judge.name}-renewed"
     asked = JudgingRequest.objects.filter(judge=renewed.judge)
     assert [request.pair for request in asked] == [held_out]
-    assert "Shorter is better." in judging.rubric_of(asked.get().pair.project)
+    assert "Shorter is better." in judge_reading.rubric_of(asked.get().pair.project)
     event = AuditEvent.objects.get(action="judge.renew")
     assert (event.actor, event.detail) == (alice, {"judge": champion.judge.name})
 

@@ -17,7 +17,7 @@ from labeling.models import (
     Project,
     TrainingRun,
 )
-from labeling.services import datasets, deployments, judging, model_card, outside, trust
+from labeling.services import datasets, deployments, judge_reading, judging, model_card, outside, trust
 from tests.factories import (
     DeploymentFactory,
     JudgementFactory,
@@ -159,7 +159,7 @@ def test_outside_pairs_are_judged_under_their_own_project_s_guidelines(
     labelled(other, 1)
     choose(champion.project, other, by=alice)
     [request] = judging.lease_chunk()
-    found = judging.settings_of(request.pair.project, request.method, backend=request.judge.backend)
+    found = judge_reading.settings_of(request.pair.project, request.method, backend=request.judge.backend)
     assert found.rubric == "Prefer the better argument."
 
 

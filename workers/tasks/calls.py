@@ -11,7 +11,7 @@ from genrm_engine.judge import judge
 from labeling import jobs
 from labeling.models import JudgeCall
 from labeling.queries import DEVICES
-from labeling.services import judge_calls, judging
+from labeling.services import judge_calls, judge_reading, judging
 from workers import lease, resident
 from workers.app import app
 
@@ -51,7 +51,7 @@ def _answer(call: JudgeCall) -> None:
                 judged = judge(
                     pairs,
                     backend=resident.judge_backend(call.judge),
-                    settings=judging.settings_of(call.project, call.method, backend=call.judge.backend),
+                    settings=judge_reading.settings_of(call.project, call.method, backend=call.judge.backend),
                 )
             if not judge_calls.answer(call, judged):
                 return

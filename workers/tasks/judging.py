@@ -12,7 +12,7 @@ from genrm_engine.judge import judge
 from labeling import jobs
 from labeling.models import JudgingRequest
 from labeling.queries import DEVICES
-from labeling.services import judge_calls, judging
+from labeling.services import judge_calls, judge_reading, judging
 from workers import resident
 from workers.app import app
 
@@ -89,9 +89,9 @@ def _judge_chunk(requests: list[JudgingRequest], broken: list[Exception]) -> int
     first, began = requests[0], time.monotonic()
     try:
         judged = judge(
-            [judging.to_engine(request.pair) for request in requests],
+            [judge_reading.to_engine(request.pair) for request in requests],
             backend=resident.judge_backend(first.judge),
-            settings=judging.settings_of(first.pair.project, first.method, backend=first.judge.backend),
+            settings=judge_reading.settings_of(first.pair.project, first.method, backend=first.judge.backend),
         )
         judging.store(requests, judged)
     except EngineError as error:
