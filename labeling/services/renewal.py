@@ -71,7 +71,8 @@ def _url(judge: JudgeVersion) -> str:
 
 
 def _free_name(judge: JudgeVersion) -> str:
-    """The first one's name with the suffix, and from the second time on a number."""
-    name = f"{first_of(judge).name[:80]}{SUFFIX}"
+    """The first one's name with the suffix, and from the second time on a number; one project at a time gets one."""
+    first = JudgeVersion.objects.select_for_update(no_key=True).get(pk=first_of(judge).pk)
+    name = f"{first.name[:80]}{SUFFIX}"
     taken = set(JudgeVersion.objects.filter(name__startswith=name).values_list("name", flat=True))
     return name if name not in taken else next(each for n in count(2) if (each := f"{name}-{n}") not in taken)

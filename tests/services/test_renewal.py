@@ -1,10 +1,13 @@
 """A judge begun anew: another version of the same model, which reads the present guidelines beside the champion."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.utils import timezone
 
 from labeling.errors import CannotReign
@@ -20,7 +23,14 @@ from labeling.models import (
 )
 from labeling.services import datasets, deployments, judge_reading, judging, model_card, projects, renewal, storage
 from labeling.services.settings import change_settings
-from tests.factories import JudgementFactory, JudgeVersionFactory, LabelFactory, PairFactory, ProjectFactory
+from tests.factories import (
+    DeploymentFactory,
+    JudgementFactory,
+    JudgeVersionFactory,
+    LabelFactory,
+    PairFactory,
+    ProjectFactory,
+)
 from tests.services.test_storage import with_weights
 from tests.services.test_versions import version
 from workers import resident
@@ -85,6 +95,23 @@ def test_names_are_free_and_tell_the_first_one(champion: Deployment, alice: User
     assert renewal.first_of(second.judge) == champion.judge
     long = version(ProjectFactory.create(), name="n" * 100, base_model="scripted:other")
     assert len(renewal.renew(long, by=alice).judge.name) <= 100
+
+
+@pytest.mark.django_db(transaction=True)
+def test_projects_that_share_a_judge_renew_it_at_once_under_different_names(champion: Deployment, alice: User) -> None:
+    shared = [champion, *DeploymentFactory.create_batch(3, judge=champion.judge)]
+    begin = Barrier(len(shared))
+
+    def renew(deployment: Deployment) -> str:
+        try:
+            begin.wait()
+            return renewal.renew(deployment, by=alice).judge.name
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(shared)) as pool:
+        names = set(pool.map(renew, shared))
+    assert len(names) == len(shared)
 
 
 def test_who_cannot_begin_anew(champion: Deployment, alice: User) -> None:
