@@ -96,7 +96,10 @@ class TrainingRun(models.Model):
 
 
 class TrainedPair(models.Model):
-    """A pair that a run has trained on for the first time in its judge's line; repeated ones are not written again."""
+    """A pair that a run was the first of its judge's line to train on; repeated ones are not written again.
+
+    One that was too long to train on is among them, or a schedule would ask for the same run for ever.
+    """
 
     run = models.ForeignKey(TrainingRun, on_delete=models.CASCADE, related_name="trained")
     pair = models.ForeignKey(Pair, on_delete=models.CASCADE, related_name="+")
