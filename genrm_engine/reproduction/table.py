@@ -75,7 +75,7 @@ def read_results(
         for part in read[0]["parts"] if read else ():
             title = f"{row.title}, iteration {part}" if part else row.title
             found.append(_result(row.name, title, part, study, data, read))
-    return _compared(found, study, data)
+    return _compared(found, preset, study, data)
 
 
 def summary(preset: Preset, results: Mapping[str, Sequence[Result]]) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def markdown(study: Study, lines: Sequence[Result]) -> str:
     outside = list(study.outside)
     head = [
         "judge", "folds", "n", "accuracy (95 %)", "@1", "vote", "same winner after the swap", "shorter is right",
-        "against untuned", "against longer wins", *outside,
+        "against untuned", "against longer wins", "against its start", *outside,
     ]  # fmt: skip
     rows = [head, ["---"] * len(head)]
     for line in lines:
@@ -146,7 +146,7 @@ def markdown(study: Study, lines: Sequence[Result]) -> str:
 
 def _inside(line: Result, study: str) -> list[str]:
     if study not in line.figures:
-        return [""] * 8
+        return [""] * 9
     figures, extra = line.figures[study], line.extra[study]
     return [
         str(figures.n),
@@ -157,6 +157,7 @@ def _inside(line: Result, study: str) -> list[str]:
         _share(figures.accuracy_shorter),
         _difference(extra.get("against_untuned")),
         _difference(extra.get("against_longer_wins")),
+        _difference(extra.get("against_start")),
     ]
 
 
@@ -258,25 +259,39 @@ def _judgement(pair_id: str, item: Item, method: Method) -> Judgement:
     )
 
 
-def _compared(lines: Sequence[Result], study: Study, data: Mapping[str, Sequence[LabelledPair]]) -> list[Result]:
-    """The lines with their differences, on each set, to the untuned judge (judging alike) and to "longer wins"."""
+def _compared(
+    lines: Sequence[Result], preset: Preset, study: Study, data: Mapping[str, Sequence[LabelledPair]]
+) -> list[Result]:
+    """The lines with their differences, on each set, to the judges that `_rivals` names, where they are there."""
     by_name = {line.name: line for line in lines}
     found = []
     for line in lines:
-        others = {"against_untuned": by_name.get(UNTUNED[line.method]), "against_longer_wins": by_name[LONGER]}
+        others = {label: by_name[name] for label, name in _rivals(preset, line).items() if name in by_name}
         extra = {
             name: {
                 **line.extra[name],
                 **{
                     label: difference(judged, other.items[name], data[name], by_pair=_by_pair(study, name))
                     for label, other in others.items()
-                    if other is not None and name in other.items and LONGER != line.row != other.row
+                    if name in other.items
                 },
             }
             for name, judged in line.items.items()
         }
         found.append(replace(line, extra=extra))
     return found
+
+
+def _rivals(preset: Preset, line: Result) -> dict[str, str]:
+    """Whom a line is compared with: the untuned judge, "longer wins", and what it was trained from, judging alike."""
+    if line.row == LONGER:
+        return {}
+    row, untuned = preset.row(line.row), UNTUNED[line.method]
+    rivals = {"against_untuned": untuned, "against_longer_wins": LONGER}
+    if row.train:
+        bare = {one.start: one.name for one in preset.rows if not one.train and one.method == row.method}
+        rivals["against_start"] = bare.get(row.start, row.start)
+    return {label: name for label, name in rivals.items() if name != line.row}
 
 
 def difference(

@@ -129,6 +129,13 @@ def test_all_rows_run_once_and_the_table_names_every_judge(tiny_model: Path, tmp
     genrm = lines["genrm"]["sets"]["inside"]
     assert genrm["n"] == 24, "both folds together test every pair"
     assert {"against_untuned", "against_longer_wins"} <= set(genrm)
+    assert genrm["against_start"] == genrm["against_untuned"], "it began with the bare model"
+    starts = {"star-sft1": "starter-cot", "star-dpo2": "starter-cot", "star-dpo-genrm2": "genrm-writing"}
+    for line, start in starts.items():
+        inside = lines[line]["sets"]["inside"]
+        gained = inside["accuracy"] - lines[start]["sets"]["inside"]["accuracy"]
+        assert inside["against_start"]["difference"] == pytest.approx(gained)
+    assert "against_start" not in lines["starter-cot"]["sets"]["inside"]
     assert lines["base-cot"]["sets"]["inside"]["samples"] == 4
     assert lines["star-dpo2"]["sets"]["outside"]["n"] == 2
     assert "outside" not in lines["star-dpo1"]["sets"]
