@@ -17,10 +17,10 @@ from genrm_engine.evaluation.run import judge_file, measure
 from genrm_engine.files import write_json
 from genrm_engine.formats import read_labelled
 from genrm_engine.progress import Progress
+from genrm_engine.reproduction.lines import item_of
 from genrm_engine.reproduction.machine import machine
 from genrm_engine.reproduction.presets import Preset, RowSpec, Study
 from genrm_engine.reproduction.splits import fold, group_of, inner, some
-from genrm_engine.reproduction.table import item_of
 from genrm_engine.training.config import STAR, TrainConfig
 from genrm_engine.types import JudgeSettings, LabelledPair
 

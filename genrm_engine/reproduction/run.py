@@ -6,9 +6,12 @@ from typing import Any
 
 from genrm_engine.errors import EngineError
 from genrm_engine.files import write_json
+from genrm_engine.reproduction.comparisons import compared
+from genrm_engine.reproduction.lines import Result, read_lines
 from genrm_engine.reproduction.presets import Preset, RowSpec, Study
 from genrm_engine.reproduction.rows import Place, file_of, judge_of, read_set, run_row, train_row, try_settings
-from genrm_engine.reproduction.table import Result, read_results, summary, write_tables
+from genrm_engine.reproduction.table import summary, write_tables
+from genrm_engine.types import LabelledPair
 from genrm_engine.weights import file_sha256
 
 CHOICES, PRESET = "choices.json", "preset.json"
@@ -29,19 +32,20 @@ def reproduce(place: Place, preset: Preset, *, only: Sequence[str] = ()) -> dict
                 if not file_of(place, study, row, number).exists():
                     start = start_of(place, preset, study, row, number)
                     run_row(place, preset, study, row, number, chosen, start=start)
-                tables(place, preset)
+                    tables(place, preset)
     return tables(place, preset)
 
 
 def tables(place: Place, preset: Preset) -> dict[str, Any]:
-    """Write ``results.json``, ``table.md`` and plots from the rows that are there; no model is needed."""
+    """Write ``results.json``, the tables and plots from the rows that are there; no model is needed."""
     _same_preset(place, preset)
     results: dict[str, list[Result]] = {}
+    data: dict[str, dict[str, list[LabelledPair]]] = {}
     for study in preset.studies:
         files = {study.name: study.inside, **study.outside}
-        data = {name: read_set(place, file) for name, file in files.items()}
-        results[study.name] = read_results(place.out / "rows", preset, study, data)
-    write_tables(place.out, preset, results, _choices(place))
+        sets = data[study.name] = {name: read_set(place, file) for name, file in files.items()}
+        results[study.name] = compared(read_lines(place.out / "rows", preset, study, sets), preset, study, sets)
+    write_tables(place.out, preset, results, data, _choices(place))
     return summary(preset, results)
 
 

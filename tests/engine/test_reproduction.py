@@ -12,11 +12,11 @@ import pytest
 from genrm_engine.backends.scripted import ScriptedBackend
 from genrm_engine.errors import Cancelled, EngineError
 from genrm_engine.progress import Progress
+from genrm_engine.reproduction.comparisons import difference
 from genrm_engine.reproduction.machine import machine
 from genrm_engine.reproduction.presets import PRESETS, Preset, Study, preset
 from genrm_engine.reproduction.run import reproduce, tables
 from genrm_engine.reproduction.splits import fold, group_of, inner, some
-from genrm_engine.reproduction.table import difference
 from genrm_engine.training.config import TrainConfig
 from genrm_engine.types import LabelledPair
 from tests.engine.conftest import make_pair
@@ -156,6 +156,9 @@ def test_all_rows_run_once_and_the_table_names_every_judge(tiny_model: Path, tmp
         "candidates": [],
         "chosen": {**QUICK, "rationale_share": 0.5},
     }
+    gaps = (place.out / "differences.md").read_text()
+    assert gaps.count("STaR-DPO, iteration 2") == len(plan.rows), "once with each other row and with the longer ones"
+    assert "iteration 1" not in gaps
     table = (place.out / "table.md").read_text()
     for title in ("longer wins", "Bradley-Terry", "STaR-DPO, iteration 2", "STaR-DPO from that GenRM, iteration 2"):
         assert f"| {title} |" in table
