@@ -6,7 +6,7 @@ from dataclasses import replace
 from genrm_engine.evaluation.bootstrap import bootstrap_means, group_sums, interval, mean
 from genrm_engine.evaluation.metrics import correct
 from genrm_engine.reproduction.lines import LONGER, Item, Result, resamples_pairs
-from genrm_engine.reproduction.presets import Preset, Study
+from genrm_engine.reproduction.presets import Preset, RowSpec, Study
 from genrm_engine.types import LabelledPair, Method
 
 UNTUNED: Mapping[Method, str] = {"score": "base-score", "cot": "base-cot"}
@@ -55,15 +55,20 @@ def pairwise(
     ]
 
 
+def begun_with(preset: Preset, row: RowSpec) -> str:
+    """The row of the judge that a row's training began with, judging alike."""
+    bare = {one.start: one.name for one in preset.rows if not one.train and one.method == row.method}
+    return bare.get(row.start, row.start)
+
+
 def _rivals(preset: Preset, line: Result) -> dict[str, str]:
-    """Whom a line is compared with: the untuned judge, "longer wins", and what it was trained from, judging alike."""
+    """Whom a line is compared with: the untuned judge, "longer wins", and what it was trained from."""
     if line.row == LONGER:
         return {}
-    row, untuned = preset.row(line.row), UNTUNED[line.method]
-    rivals = {"against_untuned": untuned, "against_longer_wins": LONGER}
+    row = preset.row(line.row)
+    rivals = {"against_untuned": UNTUNED[line.method], "against_longer_wins": LONGER}
     if row.train:
-        bare = {one.start: one.name for one in preset.rows if not one.train and one.method == row.method}
-        rivals["against_start"] = bare.get(row.start, row.start)
+        rivals["against_start"] = begun_with(preset, row)
     return {label: name for label, name in rivals.items() if name != line.row}
 
 

@@ -50,7 +50,7 @@ ROWS: tuple[RowSpec, ...] = (
     RowSpec("rationalizer", "STaR-Rationalizer", start=STARTER, train="rationalizer", method="cot"),
     RowSpec("star-dpo", "STaR-DPO", start=STARTER, train="star-dpo", method="cot"),
     RowSpec("genrm-writing", "GenRM that keeps writing, CoT", start=STARTER, train="genrm", method="cot"),
-    RowSpec("star-dpo-genrm", "STaR-DPO from that GenRM", start="genrm-writing", train="star-dpo", method="cot"),
+    RowSpec("star-dpo-genrm", "STaR-DPO from GenRM", start="genrm-writing", train="star-dpo", method="cot"),
 )
 
 

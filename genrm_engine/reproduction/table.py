@@ -6,7 +6,7 @@ from typing import Any
 
 from genrm_engine.evaluation.plots import Point, plot_learning
 from genrm_engine.files import write_json
-from genrm_engine.reproduction.comparisons import UNTUNED, Difference, pairwise
+from genrm_engine.reproduction.comparisons import UNTUNED, Difference, begun_with, pairwise
 from genrm_engine.reproduction.lines import LONGER, Result
 from genrm_engine.reproduction.presets import Preset, Study
 from genrm_engine.types import LabelledPair
@@ -51,7 +51,7 @@ def write_tables(
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "results.json", written)
     for study in preset.studies:
-        _plot(out / f"{study.name}-iterations.svg", study.name, results[study.name])
+        _plot(out / f"{study.name}-iterations.svg", preset, study.name, results[study.name])
     tables = [markdown(study, results[study.name]) for study in preset.studies]
     _write(out / "table.md", tables)
     _write(
@@ -63,18 +63,24 @@ def _write(file: Path, parts: Sequence[str]) -> None:
     file.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
-def _plot(file: Path, study: str, lines: Sequence[Result]) -> None:
-    """Accuracy over the iterations of the STaR methods, beside the judge that was not trained."""
+def _plot(file: Path, preset: Preset, study: str, lines: Sequence[Result]) -> None:
+    """Accuracy over the iterations of the STaR methods, from the judge they began with, beside the untuned one."""
+    figures = {line.name: line.figures[study] for line in lines if study in line.figures}
+    values = {
+        name: (one.accuracy, one.accuracy_low, one.accuracy_high)
+        for name, one in figures.items()
+        if one.accuracy is not None
+    }
     curves: dict[str, list[Point]] = {}
     for line in lines:
-        figures = line.figures.get(study)
-        if line.part and figures is not None and figures.accuracy is not None:
-            title = line.title.partition(",")[0]
-            point = Point(float(line.part), figures.accuracy, figures.accuracy_low, figures.accuracy_high)
-            curves.setdefault(title, []).append(point)
+        if line.part and line.name in values:
+            row = preset.row(line.row)
+            start = values.get(begun_with(preset, row))
+            curve = curves.setdefault(row.title, [Point(0, *start)] if start else [])
+            curve.append(Point(int(line.part), *values[line.name]))
     if curves:
-        levels = {line.title: line.figures[study].accuracy for line in lines if line.name in UNTUNED.values()}
-        plot_learning(file, curves, levels={name: level for name, level in levels.items() if level is not None})
+        levels = {line.title: values[line.name][0] for line in lines if line.name in {*UNTUNED.values()} & {*values}}
+        plot_learning(file, curves, levels=levels)
 
 
 def markdown(study: Study, lines: Sequence[Result]) -> str:

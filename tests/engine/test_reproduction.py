@@ -12,7 +12,7 @@ import pytest
 from genrm_engine.backends.scripted import ScriptedBackend
 from genrm_engine.errors import Cancelled, EngineError
 from genrm_engine.progress import Progress
-from genrm_engine.reproduction.comparisons import difference
+from genrm_engine.reproduction.comparisons import begun_with, difference
 from genrm_engine.reproduction.machine import machine
 from genrm_engine.reproduction.presets import PRESETS, Preset, Study, preset
 from genrm_engine.reproduction.run import reproduce, tables
@@ -74,6 +74,14 @@ def test_a_difference_is_paired_and_knows_its_sign() -> None:
     found = difference(sure, wrong, rows, by_pair=False)
     assert (found["n"], found["difference"], found["p_better"]) == (20, 1.0, 1.0)
     assert difference(wrong, sure, rows, by_pair=False)["high"] == -1.0
+
+
+@pytest.mark.parametrize(
+    ("row", "start"),
+    [("genrm", "base-score"), ("star-dpo", "starter-cot"), ("star-dpo-genrm", "genrm-writing")],
+)
+def test_a_trained_judge_is_held_against_the_one_it_began_with(row: str, start: str) -> None:
+    assert begun_with(PRESETS["cpu-small"], PRESETS["cpu-small"].row(row)) == start
 
 
 TINY = Study("inside", "inside.jsonl", {"outside": "outside.jsonl:g1"}, folds=2, sampled_folds=1, outside_pairs=2)
@@ -160,7 +168,7 @@ def test_all_rows_run_once_and_the_table_names_every_judge(tiny_model: Path, tmp
     assert gaps.count("STaR-DPO, iteration 2") == len(plan.rows), "once with each other row and with the longer ones"
     assert "iteration 1" not in gaps
     table = (place.out / "table.md").read_text()
-    for title in ("longer wins", "Bradley-Terry", "STaR-DPO, iteration 2", "STaR-DPO from that GenRM, iteration 2"):
+    for title in ("longer wins", "Bradley-Terry", "STaR-DPO, iteration 2", "STaR-DPO from GenRM, iteration 2"):
         assert f"| {title} |" in table
     assert (place.out / "inside-iterations.svg").read_text().lstrip().startswith("<?xml")
     assert "[good]" not in "".join(path.read_text() for path in place.out.rglob("*.json")), "no texts in results"
