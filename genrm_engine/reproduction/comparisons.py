@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from genrm_engine.evaluation.bootstrap import bootstrap_means, group_sums, interval, mean
+from genrm_engine.evaluation.bootstrap import bootstrap_means, bounds, group_sums, mean
 from genrm_engine.evaluation.metrics import correct
 from genrm_engine.reproduction.lines import LONGER, Item, Result, resamples_pairs
 from genrm_engine.reproduction.presets import Preset, RowSpec, Study
@@ -82,8 +82,8 @@ def difference(
         for row in both
     }
     groups = {} if by_pair else {row.pair.id: row.pair.group for row in both}
-    low, high = interval(gaps, groups)
     draws = bootstrap_means(*group_sums(gaps, groups))
+    low, high = bounds(draws)
     return {
         "n": len(both),
         "difference": mean(list(gaps.values())),
